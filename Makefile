@@ -1,0 +1,38 @@
+# `make` prints what there is. Nothing has to be configured; README.md says what each port and server is set by.
+
+PYTHON := .venv/bin/python
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Instant when the environment is current.
+.PHONY: environment
+environment:
+	@tools/bootstrap
+
+# Simple commands, which make runs without a shell between: a SIGTERM to make then reaches the program itself.
+.PHONY: up
+up: environment ## bring the whole system up in the foreground, with demo data; Ctrl-C stops it
+	@$(PYTHON) -m amrutam.stack.up
+
+.PHONY: demo
+demo: environment ## one patient's journey, narrated; starts the system when it does not run
+	@$(PYTHON) -m amrutam.demo
+
+.PHONY: test
+test: environment ## the whole suite, against servers that it starts itself
+	@$(PYTHON) -m pytest
+
+.PHONY: check
+check: environment ## style, types, import rules, migration lint, known vulnerabilities
+	@tools/check
+
+.PHONY: lock
+lock: environment ## pin what pyproject.toml names into requirements.lock
+	@.venv/bin/uv pip compile --universal --generate-hashes --no-header --group dev pyproject.toml -o requirements.lock
+
+.PHONY: clean
+clean: ## stop what was left running, delete data and environment
+	@if test -x $(PYTHON); then $(PYTHON) -m amrutam.stack.clean; fi
+	@rm -rf .data .venv

@@ -1,0 +1,1 @@
+"""The steps of the workflows: borrow a connection, call storage, decide nothing."""

@@ -1,0 +1,147 @@
+"""The steps of a booking's life, each one transaction with its fact, its audit row and, where a client waits, its outcome."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from temporalio import activity
+
+from amrutam.crypto import SealingKeys
+from amrutam.domain.availability import Span, claimed_span, slot_at
+from amrutam.domain.booking import (
+    NEXT,
+    Booking,
+    CancelBooking,
+    ClaimTime,
+    HoldLimits,
+    Status,
+    check_free,
+    check_transition,
+    fact,
+    fee_for,
+)
+from amrutam.domain.errors import DomainError
+from amrutam.ids import first_id_at
+from amrutam.storage import audit, availability, claims, events, operations
+from amrutam.storage import booking as bookings
+from amrutam.storage.cache import Cache, slots_group
+from amrutam.storage.lock import Lock
+from amrutam.storage.pool import Connection, Database
+from amrutam.telemetry import BOOKINGS
+
+
+class BookingActivities:
+    """Needs PostgreSQL; Redis only to be quick."""
+
+    def __init__(self, db: Database, lock: Lock, cache: Cache, operation_keys: SealingKeys, limits: HoldLimits) -> None:
+        self._db = db
+        self._lock = lock
+        self._cache = cache
+        self._keys = operation_keys
+        self._limits = limits
+
+    @activity.defn(name="booking.claim")
+    async def claim(self, claim: ClaimTime) -> Booking:
+        """Hold the time, or for a free one confirm it. Raises the refusal, which is noted for all who wait."""
+        try:
+            async with self._lock(f"doctor/{claim.doctor_id}"), self._db.transaction() as db:
+                stored = await operations.outcome_of(db, self._keys, claim.booking_id)
+                if stored is not None:  # an earlier attempt committed, and its answer was lost
+                    return Booking.model_validate_json(stored)
+                booking = await self._take(db, claim)
+                await operations.finish(db, self._keys, claim.booking_id, booking.model_dump_json().encode())
+        except DomainError as refusal:
+            await self._note(claim.booking_id, refusal)
+            raise
+        await self._tell(booking)
+        return booking
+
+    @activity.defn(name="booking.expire")
+    async def expire(self, booking_id: UUID) -> Booking:
+        """Free the time of a booking that was not paid for. One that moved on meanwhile stays as it is."""
+        async with self._db.transaction() as db:
+            booking = await bookings.lock(db, booking_id)
+            if Status.EXPIRED not in NEXT[booking.status]:
+                return booking
+            await bookings.expire(db, booking_id)
+            booking = await self._let_go(db, booking_id)
+            await audit.append_system(db, "booking.expire", booking_id, patient_id=booking.patient_id)
+        await self._tell(booking)
+        return booking
+
+    @activity.defn(name="booking.cancel")
+    async def cancel(self, command: CancelBooking) -> Booking:
+        """Give the time back. Raises InvalidState, which is noted for all who wait."""
+        try:
+            async with self._db.transaction() as db:
+                stored = await operations.outcome_of(db, self._keys, command.operation_id)
+                if stored is not None:
+                    return Booking.model_validate_json(stored)
+                before = await bookings.lock(db, command.booking_id)
+                check_transition(before.status, Status.CANCELLED)
+                await bookings.cancel(db, command)
+                booking = await self._let_go(db, command.booking_id)
+                await audit.append(db, command.actor, "booking.cancel", booking.id, patient_id=booking.patient_id)
+                await operations.finish(db, self._keys, command.operation_id, booking.model_dump_json().encode())
+        except DomainError as refusal:
+            await self._note(command.operation_id, refusal)
+            raise
+        await self._tell(booking)
+        return booking
+
+    @activity.defn(name="booking.withdraw")
+    async def withdraw(self, booking_id: UUID) -> Booking:
+        """Cancel because an operator ended the workflow."""
+        async with self._db.transaction() as db:
+            booking = await bookings.lock(db, booking_id)
+            if Status.CANCELLED not in NEXT[booking.status]:
+                return booking
+            await bookings.withdraw(db, booking_id)
+            booking = await self._let_go(db, booking_id)
+            await audit.append_system(db, "booking.withdraw", booking_id, patient_id=booking.patient_id)
+        await self._tell(booking)
+        return booking
+
+    async def _take(self, db: Connection, claim: ClaimTime) -> Booking:
+        """Check everything afresh under the doctor's calendar, then claim doctor and patient."""
+        now = datetime.now(UTC)
+        await claims.queue_for(db, (claim.doctor_id, claim.patient_id))
+        doctor = await availability.for_booking(db, claim.doctor_id, claim.starts_at)
+        slot = slot_at(doctor.availability, claim.starts_at, claim.mode, now=now, blocked=doctor.blocked)
+        fee = fee_for(doctor.fees, claim.mode)
+        expires_at = await self._hold_until(db, claim.patient_id, now) if fee.amount else None
+        wanted = {
+            claim.doctor_id: claimed_span(doctor.availability, slot),
+            claim.patient_id: Span(slot.starts_at, slot.ends_at),
+        }
+        check_free(claim, await claims.take(db, claim.booking_id, wanted, expires_at))
+        status = Status.HELD if expires_at else Status.CONFIRMED
+        await bookings.insert(db, claim, status, slot.ends_at, fee, expires_at)
+        if status is Status.CONFIRMED:
+            await bookings.insert_consultation(db, claim.booking_id, claim.doctor_id, claim.patient_id)
+        booking = await bookings.lock(db, claim.booking_id)
+        await events.append(db, fact(booking))
+        await audit.append(db, claim.actor, "booking.create", booking.id, patient_id=booking.patient_id)
+        return booking
+
+    async def _hold_until(self, db: Connection, patient_id: UUID, now: datetime) -> datetime:
+        """When an unpaid hold that begins now ends. Raises TooManyHolds."""
+        since = first_id_at(now - timedelta(days=1))
+        self._limits.check(*await bookings.unpaid_and_expired(db, patient_id, since))
+        return now + timedelta(seconds=self._limits.seconds)
+
+    async def _let_go(self, db: Connection, booking_id: UUID) -> Booking:
+        """Free the times of a booking that has just ended and tell the fact."""
+        await claims.release(db, booking_id)
+        booking = await bookings.lock(db, booking_id)
+        await events.append(db, fact(booking))
+        return booking
+
+    async def _note(self, operation_id: UUID, refusal: DomainError) -> None:
+        async with self._db.connection() as db:
+            await operations.refuse(db, self._keys, operation_id, refusal.refusal())
+        BOOKINGS.labels(refusal.code).inc()
+
+    async def _tell(self, booking: Booking) -> None:
+        """Count it, and shorten the wait for the relay, which invalidates the cache in any case."""
+        BOOKINGS.labels(booking.status).inc()
+        await self._cache.invalidate(slots_group(booking.doctor_id))

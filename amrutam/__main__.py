@@ -1,0 +1,7 @@
+"""`python -m amrutam`."""
+
+import sys
+
+from amrutam.cli import main
+
+sys.exit(main())

@@ -1,0 +1,98 @@
+"""`python -m amrutam …`: what operators do."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from amrutam import migrations
+from amrutam.crypto import Keyring
+from amrutam.migrations import MigrationError
+from amrutam.preflight import load
+from amrutam.settings import SettingsError
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def migrate(_: argparse.Namespace) -> int:
+    """Apply the migrations that the database lacks and make the partitions of the months ahead."""
+    url, mode = os.environ.get("MIGRATION_DATABASE_URL"), os.environ.get("AMRUTAM_MODE", "production")
+    if not url:
+        raise SettingsError("MIGRATION_DATABASE_URL: needed, the postgresql:// URL of the role that owns the schema")
+    asyncio.run(migrations.apply(url, mode, migrations.read(), _say))
+    _say("the schema is up to date")
+    return 0
+
+
+def keys_init(_: argparse.Namespace) -> int:
+    """Write a new keyring to AMRUTAM_KEYRING, readable by its owner only. One that is there stays as it is."""
+    path = Path(os.environ.get("AMRUTAM_KEYRING", ""))
+    if not path.name:
+        raise SettingsError("AMRUTAM_KEYRING: needed, the path of the file to write")
+    if path.exists():
+        Keyring.load(path)
+        _say(f"{path} is there already")
+        return 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    born = "demo" if os.environ.get("AMRUTAM_MODE") == "demo" else "production"
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123 - the mode must be right from the first byte
+        file.write(Keyring.generate(born))
+        file.flush()
+        os.fsync(file.fileno())
+    _say(f"{path} written; back it up apart from the database")
+    return 0
+
+
+def setup(_: argparse.Namespace) -> int:
+    """Register the Temporal namespace, its search attributes and schedules."""
+    from amrutam.temporal import connect  # noqa: PLC0415 - loads the Temporal SDK, which other commands do not need
+    from amrutam.temporal_setup import set_up  # noqa: PLC0415 - the same
+
+    async def run() -> None:
+        settings, keyring = load()
+        await set_up(await connect(settings, keyring), settings, _say)
+
+    asyncio.run(run())
+    return 0
+
+
+def seed(_: argparse.Namespace) -> int:
+    """Add the demo data that is missing. Demo mode only."""
+    from amrutam.seed import seed_demo  # noqa: PLC0415 - only this command needs it
+
+    settings, keyring = load()
+    if not settings.demo:
+        raise SettingsError("AMRUTAM_MODE: demo data belongs into a demo database only")
+    asyncio.run(seed_demo(settings, keyring, _say))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command with its help."""
+    top = argparse.ArgumentParser(prog="python -m amrutam", description="Operate Amrutam.")
+    commands = top.add_subparsers(required=True, metavar="command")
+    for name, run in {"migrate": migrate, "setup": setup, "seed": seed}.items():
+        commands.add_parser(name, help=run.__doc__, description=run.__doc__).set_defaults(run=run)
+    keys = commands.add_parser("keys", help="Keys of this installation.").add_subparsers(
+        required=True, metavar="action"
+    )
+    keys.add_parser("init", help=keys_init.__doc__, description=keys_init.__doc__).set_defaults(run=keys_init)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status 0 when done, 1 when it failed, 2 when settings or arguments do not fit."""
+    given = parser().parse_args(arguments)
+    try:
+        return given.run(given)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except (MigrationError, OSError, TimeoutError, RuntimeError) as error:
+        sys.stderr.write(f"failed: {error}\n")
+        return 1

@@ -1,0 +1,224 @@
+"""Accounts and sessions: what people say when they register, sign in and stay signed in, and the rules for it."""
+
+import re
+from datetime import date, timedelta
+from enum import Enum, StrEnum
+from typing import Annotated, ClassVar, Literal
+from uuid import UUID
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints, WithJsonSchema
+
+from amrutam.domain.common import Instant, Line, Message, Prose, Role
+from amrutam.domain.errors import Fault, ValidationFailed
+from amrutam.domain.events import Event
+from amrutam.domain.wallclock import CalendarDate, TimeZone
+
+OLDEST_YEARS = 130
+# Two tabs that wake together, or an answer lost on the way: the token just replaced is taken once more for this long.
+GRACE = timedelta(seconds=10)
+USES_WITHIN_GRACE = 2
+
+_PHONE = re.compile(r"\+[1-9][0-9]{7,14}")
+_PHONE_PUNCTUATION = re.compile(r"[ ().-]")
+
+
+def _normal_address(value: str) -> str:
+    """In lower case, the domain as DNS writes it (IDNA), so that one mailbox is one account."""
+    try:
+        address = validate_email(
+            value, check_deliverability=False, test_environment=True, allow_smtputf8=False, strict=True
+        )
+    except EmailNotValidError:
+        raise ValueError("should be an email address, such as asha@example.com") from None
+    return f"{address.local_part}@{address.ascii_domain}".lower()
+
+
+def _normal_phone(value: str) -> str:
+    number = _PHONE_PUNCTUATION.sub("", value)
+    if not _PHONE.fullmatch(number):
+        raise ValueError("should be a phone number with its country code, such as +919876543210")
+    return number
+
+
+EmailAddress = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=254),
+    AfterValidator(_normal_address),
+    WithJsonSchema({"type": "string", "format": "email", "maxLength": 254, "examples": ["asha@example.com"]}),
+]
+Phone = Annotated[
+    str,
+    StringConstraints(max_length=32),
+    AfterValidator(_normal_phone),
+    Field(description="with its country code (E.164)", examples=["+919876543210"]),
+]
+# BCP 47: language, then script, region and variants where they matter.
+Locale = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-([A-Za-z0-9]{5,8}|[0-9][A-Za-z0-9]{3}))*$",
+        max_length=35,
+    ),
+    Field(description="BCP 47 language tag", examples=["en-IN"]),
+]
+NewPassword = Annotated[SecretStr, Field(min_length=8, max_length=256)]
+GivenPassword = Annotated[SecretStr, Field(min_length=1, max_length=256)]
+OpaqueToken = Annotated[SecretStr, Field(min_length=1, max_length=512)]
+
+
+class Sex(StrEnum):
+    """As FHIR's administrative gender has it."""
+
+    MALE = "male"
+    FEMALE = "female"
+    OTHER = "other"
+    UNKNOWN = "unknown"
+
+
+class Profile(Message):
+    """What an account says of its person."""
+
+    full_name: Line
+    date_of_birth: CalendarDate | None = None
+    sex: Sex | None = None
+    phone: Phone | None = None
+    address: Annotated[Prose, Field(min_length=1, max_length=500)] | None = Field(None, description="postal address")
+    time_zone: TimeZone = "UTC"
+    locale: Locale = "en"
+
+
+class Register(Profile):
+    """Ask for an account. Support staff and administrators are invited instead."""
+
+    email: EmailAddress
+    password: NewPassword
+    role: Literal[Role.PATIENT, Role.DOCTOR]
+
+    def check(self, today: date) -> None:
+        """What one field alone does not tell. Raises ValidationFailed."""
+        faults: list[Fault] = []
+        if self.password.get_secret_value().strip().lower() == self.email:
+            faults.append(_fault("/password", "same_as_email", "should not be the email address"))
+        if self.date_of_birth and not _is_alive(self.date_of_birth, today):
+            faults.append(_fault("/date_of_birth", "date_out_of_range", f"should be in the last {OLDEST_YEARS} years"))
+        if faults:
+            raise ValidationFailed(faults=faults)
+
+
+def _is_alive(born: date, today: date) -> bool:
+    birthday_to_come = (today.month, today.day) < (born.month, born.day)
+    return born < today and today.year - born.year - birthday_to_come < OLDEST_YEARS
+
+
+def _fault(pointer: str, code: str, detail: str) -> Fault:
+    return Fault(pointer=pointer, code=code, detail=detail)
+
+
+class VerifyEmail(Message):
+    """The token of a verification link."""
+
+    token: OpaqueToken
+
+
+class ResendVerification(Message):
+    """Ask for another verification mail."""
+
+    email: EmailAddress
+
+
+class LogIn(Message):
+    """Sign in."""
+
+    email: EmailAddress
+    password: GivenPassword
+    device_name: Line | None = Field(None, description="how the person calls this device", examples=["Asha's phone"])
+
+
+class Refresh(Message):
+    """Exchange a refresh token for new tokens. Each is good for one use."""
+
+    refresh_token: OpaqueToken
+
+
+class LogOut(Message):
+    """End the session."""
+
+    refresh_token: OpaqueToken | None = None
+
+
+class Person(Profile):
+    """An account as its own person sees it."""
+
+    id: UUID
+    email: str
+    roles: list[Role]
+    created_at: Instant
+    version: int
+
+
+class Session(Message):
+    """One sign-in, on one device. `methods` are RFC 8176 names of how the person proved who they are."""
+
+    id: UUID
+    user_id: UUID
+    roles: frozenset[Role]
+    authenticated_at: Instant
+    methods: list[str]
+
+
+class RefreshToken(Message):
+    """A refresh token that was presented, and how it stands in its session's chain."""
+
+    session: Session
+    session_over: bool
+    used_ago: timedelta | None
+    successors: int
+    successor_used: bool
+
+
+class Verdict(Enum):
+    """What is done with a refresh token."""
+
+    ROTATE = "rotate"
+    REFUSE = "refuse"
+    END_SESSION = "end_session"
+
+
+def judge(token: RefreshToken | None) -> Verdict:
+    """A token is good once. Its reuse means that two hold it, and one of them may be a thief: the session ends.
+
+    Excepted is the immediate predecessor for `GRACE`, so that neither a lost answer nor a second tab logs anyone out.
+    """
+    if token is None or token.session_over:
+        return Verdict.REFUSE
+    if token.used_ago is None:
+        return Verdict.ROTATE
+    if token.used_ago > GRACE or token.successor_used:
+        return Verdict.END_SESSION
+    return Verdict.ROTATE if token.successors < USES_WITHIN_GRACE else Verdict.REFUSE
+
+
+class AccountRegistered(Event):
+    """Somebody asked for an account with an address that had none."""
+
+    type: ClassVar[str] = "account.registered"
+
+
+class AccountVerificationRequested(Event):
+    """The person is to be sent the link of this email token."""
+
+    type: ClassVar[str] = "account.verification_requested"
+    token_id: UUID
+
+
+class RegistrationRepeated(Event):
+    """Somebody asked for an account with the address of a verified one; its owner is told, nobody else."""
+
+    type: ClassVar[str] = "account.registration_repeated"
+
+
+class AccountVerified(Event):
+    """The person has opened the link: the address is theirs."""
+
+    type: ClassVar[str] = "account.verified"

@@ -1,0 +1,211 @@
+"""Bookings: their states, the commands that move them and the facts that follow."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar
+from uuid import UUID
+
+from pydantic import Field
+
+from amrutam.domain.audit import Actor
+from amrutam.domain.common import Instant, Message, Mode, Money, Role
+from amrutam.domain.errors import DoctorUnavailable, InvalidState, PatientBusy, SlotTaken, TooManyHolds
+from amrutam.domain.events import Event
+
+
+class Status(StrEnum):
+    """Where a booking stands."""
+
+    HELD = "held"
+    AWAITING_PAYMENT = "awaiting_payment"
+    CONFIRMED = "confirmed"
+    COMPLETED = "completed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    NO_SHOW = "no_show"
+
+
+NEXT: Mapping[Status, frozenset[Status]] = {
+    Status.HELD: frozenset({Status.AWAITING_PAYMENT, Status.CONFIRMED, Status.EXPIRED, Status.CANCELLED}),
+    Status.AWAITING_PAYMENT: frozenset({Status.CONFIRMED, Status.EXPIRED, Status.CANCELLED}),
+    Status.CONFIRMED: frozenset({Status.COMPLETED, Status.CANCELLED, Status.NO_SHOW}),
+    Status.COMPLETED: frozenset(),
+    Status.EXPIRED: frozenset(),
+    Status.CANCELLED: frozenset(),
+    Status.NO_SHOW: frozenset(),
+}
+
+UNPAID = frozenset({Status.HELD, Status.AWAITING_PAYMENT})
+
+
+def check_transition(now: Status, then: Status) -> None:
+    """Raises InvalidState when a booking may not go from `now` to `then`."""
+    if then not in NEXT[now]:
+        raise InvalidState(f"The booking is {now}; it cannot become {then}.")
+
+
+class Action(StrEnum):
+    """What a person may do with a booking now."""
+
+    CANCEL = "cancel"
+
+
+class Cancellation(Message):
+    """Who cancelled, when, and the words that were given, sealed with the patient's key."""
+
+    by: Role
+    at: Instant
+    reason: bytes | None
+
+
+class Booking(Message):
+    """A booking as rows and workflows know it. `reason` is sealed with the patient's key."""
+
+    id: UUID
+    status: Status
+    doctor_id: UUID
+    doctor_name: str
+    patient_id: UUID
+    booked_by: UUID
+    starts_at: Instant
+    ends_at: Instant
+    mode: Mode
+    reason: bytes | None
+    fee: Money
+    expires_at: Instant | None
+    confirmed_at: Instant | None
+    cancellation: Cancellation | None
+    version: int
+    created_at: Instant
+
+    def side_of(self, user_id: UUID, roles: Collection[Role]) -> Role | None:
+        """In which role somebody may see this booking, if in any."""
+        if Role.PATIENT in roles and user_id in {self.patient_id, self.booked_by}:
+            return Role.PATIENT
+        if Role.DOCTOR in roles and user_id == self.doctor_id:
+            return Role.DOCTOR
+        return Role.SUPPORT if Role.SUPPORT in roles else None
+
+    def actions(self, role: Role, now: datetime) -> list[Action]:
+        """What somebody who may see this booking may do with it at `now`."""
+        try:
+            self.check_cancellable(now)
+        except InvalidState:
+            return []
+        return [Action.CANCEL] if role in CANCELLERS else []
+
+    def check_cancellable(self, now: datetime) -> None:
+        """Raises InvalidState when the booking has ended, or its visit has begun."""
+        check_transition(self.status, Status.CANCELLED)
+        if self.starts_at <= now:
+            raise InvalidState("The visit has begun; it cannot be cancelled any more.")
+
+
+CANCELLERS = frozenset({Role.PATIENT, Role.DOCTOR, Role.SUPPORT})
+
+
+class ClaimTime(Message):
+    """Hold a time for a patient, or refuse. `booking_id` is also the operation's id."""
+
+    booking_id: UUID
+    doctor_id: UUID
+    patient_id: UUID
+    starts_at: Instant
+    mode: Mode
+    reason: bytes | None = Field(description="sealed with the patient's key")
+    actor: Actor
+
+
+def fee_for(fees: Mapping[Mode, Money], mode: Mode) -> Money:
+    """What a visit in this mode costs. Raises DoctorUnavailable where the doctor does not offer it."""
+    if mode not in fees:
+        raise DoctorUnavailable(f"This doctor does not offer {mode}.", pointer="/mode")
+    return fees[mode]
+
+
+def check_free(claim: ClaimTime, taken: Collection[UUID]) -> None:
+    """Raises SlotTaken, PatientBusy when somebody else holds the time of one of `taken`."""
+    if claim.doctor_id in taken:
+        raise SlotTaken(pointer="/starts_at")
+    if claim.patient_id in taken:
+        raise PatientBusy(pointer="/starts_at")
+
+
+class CancelBooking(Message):
+    """Give a time back. `operation_id` names the request, so that asking twice cancels once."""
+
+    operation_id: UUID
+    booking_id: UUID
+    reason: bytes | None = Field(description="sealed with the patient's key")
+    actor: Actor
+
+
+class HoldLimits(Message):
+    """How much unpaid time one patient may keep from others."""
+
+    unpaid: int
+    expired: int
+    seconds: int
+
+    def check(self, unpaid: int, expired_today: int) -> None:
+        """Raises TooManyHolds."""
+        if unpaid >= self.unpaid:
+            raise TooManyHolds(f"You already hold {unpaid} unpaid times; pay for one or cancel one first.")
+        if expired_today >= self.expired:
+            raise TooManyHolds(f"You let {expired_today} holds run out in the last 24 hours; try again tomorrow.")
+
+
+class BookingHeld(Event):
+    """A time is kept from others while the patient pays."""
+
+    type: ClassVar[str] = "booking.held"
+    doctor_id: UUID
+    patient_id: UUID
+    starts_at: Instant
+    expires_at: Instant
+
+
+class BookingConfirmed(Event):
+    """Doctor and patient will meet."""
+
+    type: ClassVar[str] = "booking.confirmed"
+    doctor_id: UUID
+    patient_id: UUID
+    starts_at: Instant
+
+
+class BookingExpired(Event):
+    """The time for paying passed; the time is free again."""
+
+    type: ClassVar[str] = "booking.expired"
+    doctor_id: UUID
+    patient_id: UUID
+    starts_at: Instant
+
+
+class BookingCancelled(Event):
+    """The time was given back."""
+
+    type: ClassVar[str] = "booking.cancelled"
+    doctor_id: UUID
+    patient_id: UUID
+    starts_at: Instant
+    by: Role
+
+
+def fact(booking: Booking) -> Event:
+    """What happened, told from the state that the booking has just reached."""
+    who = {"subject": booking.id, "doctor_id": booking.doctor_id, "patient_id": booking.patient_id}
+    when = {"starts_at": booking.starts_at}
+    match booking.status:
+        case Status.HELD:
+            return BookingHeld.model_validate({**who, **when, "expires_at": booking.expires_at})
+        case Status.CONFIRMED:
+            return BookingConfirmed.model_validate({**who, **when})
+        case Status.EXPIRED:
+            return BookingExpired.model_validate({**who, **when})
+        case Status.CANCELLED if booking.cancellation:
+            return BookingCancelled.model_validate({**who, **when, "by": booking.cancellation.by})
+        case _:
+            raise ValueError(f"no fact is told of a booking that is {booking.status}")

@@ -1,0 +1,84 @@
+"""Words that every feature uses."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+)
+from pydantic.json_schema import WithJsonSchema
+
+
+class Message(BaseModel):
+    """A value that travels: between processes, into a history, over the wire. Unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
+
+
+class Role(StrEnum):
+    """Who somebody is to the system."""
+
+    PATIENT = "patient"
+    DOCTOR = "doctor"
+    SUPPORT = "support"
+    ADMIN = "admin"
+
+
+class Mode(StrEnum):
+    """How doctor and patient meet."""
+
+    VIDEO = "video"
+    AUDIO = "audio"
+    CHAT = "chat"
+
+
+class Money(Message):
+    """An amount in minor units (paise, cents) and its ISO 4217 code."""
+
+    amount: int = Field(ge=0, le=10**12, description="in minor units", examples=[50000])
+    currency: str = Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code", examples=["INR"])
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _only_text(value: Any) -> Any:
+    """Numbers are not times on this wire: pydantic would take them for seconds since 1970."""
+    if isinstance(value, int | float):
+        raise ValueError("should be an RFC 3339 time with its offset, such as 2026-03-01T10:00:00Z")
+    return value
+
+
+# Needs an offset on the way in, is `…Z` on the way out.
+Instant = Annotated[
+    AwareDatetime,
+    BeforeValidator(_only_text),
+    PlainSerializer(_rfc3339, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-03-01T04:30:00Z"]}),
+]
+
+
+def _no_control_characters(value: str) -> str:
+    if any(character < " " and character not in "\n\t" for character in value):
+        raise ValueError("should hold no control characters")
+    return value
+
+
+# One line of text, such as a name; surrounding space is dropped.
+Line = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"),
+]
+# Free text of some paragraphs.
+Prose = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=4000), AfterValidator(_no_control_characters)
+]

@@ -1,0 +1,108 @@
+"""The relay: a loop in the worker that carries committed facts to where they have an effect.
+
+Each consumer has its own watermark, so that Temporal being away does not keep caches stale. Effects come first and the
+watermark after, in one transaction: at least once, and each effect may be repeated.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
+
+import structlog
+from temporalio.client import Client
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+
+from amrutam.domain.notification import mail_for
+from amrutam.storage import events
+from amrutam.storage.cache import Cache, groups_of
+from amrutam.storage.events import StoredEvent
+from amrutam.storage.pool import Database
+from amrutam.telemetry import RELAY_LAG_SECONDS
+from amrutam.temporal import BACKGROUND_QUEUE
+
+BATCH = 200
+PAUSE_SECONDS = 0.2
+RETRY_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+Effect = Callable[[Sequence[StoredEvent]], Awaitable[None]]
+"""What a consumer does with a batch. It may be asked to do it again."""
+
+
+class Relay:
+    """Runs every consumer; in many processes at once, one at a time reads for each consumer."""
+
+    def __init__(self, db: Database, consumers: Mapping[str, Effect]) -> None:
+        self._db = db
+        self._consumers = consumers
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for consumer, effect in self._consumers.items():
+                group.create_task(self._consume(consumer, effect))
+
+    async def _consume(self, consumer: str, effect: Effect) -> None:
+        registered = False
+        while True:
+            try:
+                if not registered:
+                    async with self._db.connection() as db:
+                        await events.register(db, consumer)
+                    registered = True
+                handled = await self._pass(consumer, effect)
+            except Exception as error:  # noqa: BLE001 - whatever is away comes back; the loop must be there then
+                log.warning("relay.delayed", consumer=consumer, error=type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                if handled < BATCH:
+                    await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _pass(self, consumer: str, effect: Effect) -> int:
+        """Handle one batch; returns its size."""
+        async with self._db.transaction() as db:
+            if not await events.become_only_reader(db, consumer):
+                return 0
+            batch = await events.next_batch(db, consumer, BATCH)
+            RELAY_LAG_SECONDS.labels(consumer).set(batch[0].age_seconds if batch else 0)
+            if batch:
+                await effect(batch)
+                await events.move_watermark(db, consumer, batch[-1])
+            return len(batch)
+
+
+def refresh_caches(cache: Cache) -> Effect:
+    """Drop what the facts made stale. Raises RedisError while Redis is away, so that nothing is skipped."""
+
+    async def effect(batch: Sequence[StoredEvent]) -> None:
+        stale = {group for event in batch for group in groups_of(event.type, event.subject, event.data)}
+        if stale:
+            await cache.invalidate_surely(*stale)
+
+    return effect
+
+
+def send_mails(temporal: Client) -> Effect:
+    """Start `mail/<event id>` for each fact that somebody is told of: once for each, however often it is seen."""
+
+    async def effect(batch: Sequence[StoredEvent]) -> None:
+        for event in batch:
+            mail = mail_for(event.id, event.type, event.subject, event.data)
+            if mail is None:
+                continue
+            try:
+                await temporal.start_workflow(
+                    "SendMail",
+                    mail,
+                    id=f"mail/{event.id}",
+                    task_queue=BACKGROUND_QUEUE,
+                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                    static_summary=f"Mail: {mail.template}",
+                    rpc_timeout=timedelta(seconds=3),
+                )
+            except WorkflowAlreadyStartedError:
+                continue
+
+    return effect

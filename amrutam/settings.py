@@ -1,0 +1,122 @@
+"""Everything that can be set from outside, by environment variable, each with its unit.
+
+`AMRUTAM_MODE` is `production` when unset. Secrets are `SecretStr`, so that neither a log nor a traceback shows them.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class SettingsError(Exception):
+    """Some settings do not fit; the message names every one of them."""
+
+
+class Settings(BaseSettings):
+    """One process's settings. Field names in upper case are the variables."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    amrutam_mode: Literal["production", "demo"] = "production"
+    amrutam_demo_expose: bool = Field(False, description="let demo mode listen beyond this machine")
+    amrutam_keyring: Path = Field(description="JSON file with every key, made by `python -m amrutam keys init`")
+
+    host: str = Field("127.0.0.1", description="address that the API and metrics listen on")
+    port: int = Field(8000, ge=1, le=65535)
+    metrics_port: int = Field(9464, ge=1, le=65535, description="/metrics and /health/detail; never public")
+    public_url: str = Field("http://127.0.0.1:8000", description="how a patient's browser reaches the API; in mails")
+    cors_origins: Annotated[list[str], NoDecode] = Field(
+        default_factory=list, description="origins allowed to call from a browser, comma-separated"
+    )
+    max_body_bytes: int = Field(256 * 1024, ge=1024, description="larger request bodies are refused with 413")
+    request_timeout_seconds: float = Field(10, gt=0, description="time for one request, from its last byte")
+    temporal_timeout_seconds: float = Field(
+        5, gt=0, description="how long a request waits for a workflow before it answers 202"
+    )
+
+    database_url: SecretStr = Field(description="postgresql:// of the application's role")
+    migration_database_url: SecretStr | None = Field(None, description="postgresql:// of the role that owns the schema")
+    database_pool_size: int = Field(16, ge=2, description="connections of one process")
+    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="redis:// or rediss://")
+
+    temporal_address: str = "127.0.0.1:7233"
+    temporal_namespace: str = "amrutam"
+    temporal_tls_cert: Path | None = Field(None, description="client certificate for mTLS, PEM")
+    temporal_tls_key: Path | None = Field(None, description="its key, PEM")
+    temporal_tls_ca: Path | None = Field(None, description="the authority that signed the server's certificate, PEM")
+    temporal_ui_url: str | None = Field(None, description="where support staff reach the Temporal web UI")
+    temporal_retention_days: int = Field(30, ge=1, description="how long closed workflows stay readable")
+
+    smtp_url: SecretStr | None = Field(None, description="smtp:// or smtps:// with user, password, host and port")
+    mail_folder: Path | None = Field(None, description="demo: mails are written here as .eml files instead of sent")
+    mail_from: str = "Amrutam <no-reply@amrutam.test>"
+
+    hold_seconds: int = Field(600, ge=30, description="how long a priced time is held while the patient pays")
+    max_unpaid_holds: int = Field(3, ge=1, description="unpaid times a patient may hold at once")
+    max_expired_holds: int = Field(5, ge=1, description="unpaid holds a patient may let run out in 24 hours")
+
+    access_token_seconds: int = Field(600, ge=60, description="life of an access token")
+    session_days: int = Field(30, ge=1, description="life of a session and its refresh tokens")
+    verification_hours: int = Field(24, ge=1, description="life of the link in a verification mail")
+
+    keep_claims_hours: int = Field(24, ge=1, description="how long a past claim is kept")
+    keep_operations_days: int = Field(7, ge=1, description="how long an idempotency record is kept")
+    keep_sessions_days: int = Field(30, ge=1, description="how long an ended session is kept")
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [origin.strip() for origin in value.split(",") if origin.strip()] if isinstance(value, str) else value
+
+    @property
+    def demo(self) -> bool:
+        """Whether this is a trial on one machine: local mail, known logins, loopback only."""
+        return self.amrutam_mode == "demo"
+
+    @property
+    def temporal_timeout(self) -> timedelta:
+        """The wait for a workflow, as Temporal's client takes it."""
+        return timedelta(seconds=self.temporal_timeout_seconds)
+
+    def faults(self) -> list[str]:
+        """Every setting that this mode refuses, each with what would be right."""
+        return self._demo_faults() if self.demo else self._production_faults()
+
+    def _demo_faults(self) -> list[str]:
+        faults: list[str] = []
+        if self.host not in LOOPBACK and not self.amrutam_demo_expose:
+            faults.append("HOST: demo mode listens on 127.0.0.1 only, unless AMRUTAM_DEMO_EXPOSE=yes")
+        if not self.smtp_url and not self.mail_folder:
+            faults.append("MAIL_FOLDER: name a folder for mails, or an SMTP_URL")
+        return faults
+
+    def _production_faults(self) -> list[str]:
+        smtp = self.smtp_url.get_secret_value() if self.smtp_url else ""
+        rules = {
+            "DATABASE_URL: needs ?sslmode=verify-full (plain-text connections are refused)": _verified_tls(
+                self.database_url
+            ),
+            "REDIS_URL: needs rediss:// (plain-text connections are refused)": (
+                self.redis_url.get_secret_value().startswith("rediss://")
+            ),
+            "TEMPORAL_TLS_CERT, TEMPORAL_TLS_KEY: needed, Temporal is reached by mTLS only": bool(
+                self.temporal_tls_cert and self.temporal_tls_key
+            ),
+            "SMTP_URL: needed, as smtps:// or smtp:// with ?starttls=required": (
+                smtp.startswith("smtps://") or "starttls=required" in smtp
+            ),
+            "MAIL_FOLDER: local mail exists in demo mode only": self.mail_folder is None,
+            "CORS_ORIGINS: * is refused, name each origin": "*" not in self.cors_origins,
+            "PUBLIC_URL: needs https://": self.public_url.startswith("https://"),
+        }
+        return [fault for fault, kept in rules.items() if not kept]
+
+
+def _verified_tls(url: SecretStr) -> bool:
+    return parse_qs(urlsplit(url.get_secret_value()).query).get("sslmode") == ["verify-full"]

@@ -1,0 +1,109 @@
+"""Ports on 127.0.0.1: which ones are asked for, which are free, and who holds the others."""
+
+import random
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx
+import psutil
+
+from amrutam.stack.errors import StackError
+
+LOOPBACK = "127.0.0.1"
+# Below the range that systems hand out for outgoing connections, so that a port found free stays free.
+FREE_PORTS = range(20_000, 32_000)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The port of each server; 0 takes a free one."""
+
+    postgres: int = 0
+    valkey: int = 0
+    temporal: int = 0
+    temporal_ui: int = 0
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Ports":
+        """The ports of `make up`, each with its variable. Raises StackError for one that is no port."""
+        return cls(
+            postgres=port_of(environment, "POSTGRES_PORT", 15432),
+            valkey=port_of(environment, "VALKEY_PORT", 16379),
+            temporal=port_of(environment, "TEMPORAL_PORT", 7233),
+            temporal_ui=port_of(environment, "TEMPORAL_UI_PORT", 8233),
+        )
+
+
+def port_of(environment: Mapping[str, str], variable: str, default: int) -> int:
+    """The port that a variable names. Raises StackError when it is not a number from 1 to 65535."""
+    text = environment.get(variable) or str(default)
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**16):
+        raise StackError(f"{variable}={text} is not a port: set it to a number from 1 to 65535.")
+    return int(text)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nobody listens."""
+    for port in random.sample(FREE_PORTS, k=500):
+        if is_free(port):
+            return port
+    raise StackError("No free port was found between 20000 and 32000 on 127.0.0.1.")
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen here now."""
+    with socket.socket() as probe:
+        # As servers do, so that connections which are still closing do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
+
+
+def is_open(port: int) -> bool:
+    """Whether somebody answers here."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((LOOPBACK, port)) == 0
+
+
+async def answers_ok(url: str) -> bool:
+    """Whether this address answers 200."""
+    try:
+        async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
+            return (await client.get(url)).is_success
+    except httpx.HTTPError:
+        return False
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which part wants which port, and the variable that chooses another one."""
+
+    part: str
+    variable: str
+    port: int
+
+
+def require_free(part: str, variable: str, port: int) -> int:
+    """The port itself. Raises StackError that names part, variable and, where it can be seen, the holder."""
+    if is_free(port):
+        return port
+    raise StackError(
+        f"Port {port} is taken{_holder(port)}, and {part} wants it. "
+        f"Stop that program, or choose another port: {variable}={port + 1000} make up"
+    )
+
+
+def _holder(port: int) -> str:
+    try:
+        connections = psutil.net_connections("tcp")
+        holders = (c.pid for c in connections if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port)
+        pid = next(holders, None)
+        return f" by {psutil.Process(pid).name()} (process {pid})" if pid else ""
+    except psutil.Error:
+        return ""  # other people's processes cannot be seen without their rights

@@ -1,0 +1,145 @@
+"""Bookings as rows. Only a booking's own workflow changes its status."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from amrutam.domain.booking import Booking, Cancellation, CancelBooking, ClaimTime, Status
+from amrutam.domain.common import Money, Role
+from amrutam.domain.errors import NotFound
+from amrutam.storage.pool import Connection, Row
+
+_BOOKING = """
+SELECT b.id, b.status, b.doctor_id, d.full_name AS doctor_name, b.patient_id, b.booked_by, b.starts_at, b.ends_at,
+       b.mode, b.reason, b.fee_amount, b.fee_currency, b.expires_at, b.confirmed_at, b.cancelled_at,
+       b.cancelled_role, b.cancellation_reason, b.version, b.created_at
+FROM bookings b JOIN doctors d ON d.id = b.doctor_id"""
+
+
+class Filters(NamedTuple):
+    """Whose bookings a list shows, and which. `as_doctor` chooses the side on which the user stands."""
+
+    user_id: UUID
+    as_doctor: bool
+    statuses: Sequence[Status]
+    starts_from: datetime | None
+    starts_to: datetime | None
+
+
+async def insert(
+    db: Connection, claim: ClaimTime, status: Status, ends_at: datetime, fee: Money, expires_at: datetime | None
+) -> None:
+    """The new row."""
+    await db.execute(
+        """INSERT INTO bookings (id, status, doctor_id, patient_id, booked_by, starts_at, ends_at, mode, reason,
+                                 fee_amount, fee_currency, expires_at, confirmed_at)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, CASE WHEN $2 = 'confirmed' THEN now() END)""",
+        claim.booking_id, status, claim.doctor_id, claim.patient_id, claim.actor.id, claim.starts_at, ends_at,
+        claim.mode, claim.reason, fee.amount, fee.currency, expires_at,
+    )  # fmt: skip
+
+
+async def insert_consultation(db: Connection, booking_id: UUID, doctor_id: UUID, patient_id: UUID) -> None:
+    """The visit that a confirmed booking leads to; it has the booking's id."""
+    await db.execute(
+        "INSERT INTO consultations (id, status, doctor_id, patient_id) VALUES ($1, 'scheduled', $2, $3)",
+        booking_id, doctor_id, patient_id,
+    )  # fmt: skip
+
+
+async def find(db: Connection, booking_id: UUID) -> Booking | None:
+    """The booking as it stands."""
+    row = await db.fetchrow(f"{_BOOKING} WHERE b.id = $1", booking_id)
+    return booking_of(row) if row else None
+
+
+async def lock(db: Connection, booking_id: UUID) -> Booking:
+    """The booking, kept from other transactions until this one ends. Raises NotFound."""
+    row = await db.fetchrow(f"{_BOOKING} WHERE b.id = $1 FOR UPDATE OF b", booking_id)
+    if row is None:
+        raise NotFound
+    return booking_of(row)
+
+
+async def expire(db: Connection, booking_id: UUID) -> None:
+    """The time for paying has passed."""
+    await db.execute(
+        """UPDATE bookings SET status = 'expired', expires_at = NULL, version = version + 1, updated_at = now()
+           WHERE id = $1""",
+        booking_id,
+    )  # fmt: skip
+
+
+async def cancel(db: Connection, command: CancelBooking) -> None:
+    """The booking and its visit are off."""
+    await _cancel(db, command.booking_id, command.actor.id, command.actor.role, command.reason)
+
+
+async def withdraw(db: Connection, booking_id: UUID) -> None:
+    """An operator ended the booking's workflow."""
+    await _cancel(db, booking_id, None, Role.SUPPORT, None)
+
+
+async def _cancel(db: Connection, booking_id: UUID, by: UUID | None, role: Role, reason: bytes | None) -> None:
+    await db.execute(
+        """UPDATE bookings SET status = 'cancelled', expires_at = NULL, cancelled_at = now(), cancelled_by = $2,
+                  cancelled_role = $3, cancellation_reason = $4, version = version + 1, updated_at = now()
+           WHERE id = $1""",
+        booking_id, by, role, reason,
+    )  # fmt: skip
+    await db.execute(
+        "UPDATE consultations SET status = 'cancelled', updated_at = now() WHERE id = $1 AND status = 'scheduled'",
+        booking_id,
+    )
+
+
+async def unpaid_and_expired(db: Connection, patient_id: UUID, since: UUID) -> tuple[int, int]:
+    """How many unpaid times the patient holds now, and how many holds made after the id `since` ran out."""
+    row = await db.fetchrow(
+        """SELECT count(*) FILTER (WHERE status IN ('held', 'awaiting_payment') AND expires_at > now()) AS unpaid,
+                  count(*) FILTER (WHERE status = 'expired'
+                                   OR status IN ('held', 'awaiting_payment') AND expires_at <= now()) AS expired
+           FROM bookings WHERE patient_id = $1 AND id >= $2""",
+        patient_id, since,
+    )  # fmt: skip
+    return (row["unpaid"], row["expired"]) if row else (0, 0)
+
+
+async def page(db: Connection, filters: Filters, before: UUID | None, limit: int) -> list[Booking]:
+    """Up to `limit` bookings, newest first, made before the one with the id `before`."""
+    side = "doctor_id" if filters.as_doctor else "patient_id"
+    rows = await db.fetch(
+        f"""{_BOOKING}
+           WHERE b.{side} = $1 AND ($2::uuid IS NULL OR b.id < $2)
+             AND (cardinality($3::text[]) = 0 OR b.status = ANY ($3))
+             AND ($4::timestamptz IS NULL OR b.starts_at >= $4) AND ($5::timestamptz IS NULL OR b.starts_at < $5)
+           ORDER BY b.id DESC LIMIT $6""",
+        filters.user_id, before, [str(status) for status in filters.statuses], filters.starts_from, filters.starts_to,
+        limit,
+    )  # fmt: skip
+    return [booking_of(row) for row in rows]
+
+
+def booking_of(row: Row) -> Booking:
+    """A row of the query above as a value."""
+    return Booking(
+        id=row["id"],
+        status=row["status"],
+        doctor_id=row["doctor_id"],
+        doctor_name=row["doctor_name"],
+        patient_id=row["patient_id"],
+        booked_by=row["booked_by"],
+        starts_at=row["starts_at"],
+        ends_at=row["ends_at"],
+        mode=row["mode"],
+        reason=row["reason"],
+        fee=Money(amount=row["fee_amount"], currency=row["fee_currency"]),
+        expires_at=row["expires_at"],
+        confirmed_at=row["confirmed_at"],
+        cancellation=Cancellation(by=row["cancelled_role"], at=row["cancelled_at"], reason=row["cancellation_reason"])
+        if row["cancelled_at"]
+        else None,
+        version=row["version"],
+        created_at=row["created_at"],
+    )

@@ -1,0 +1,88 @@
+"""Connections to PostgreSQL: one pool a process, transactions with bounded time."""
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from amrutam.telemetry import DB_ACQUIRE_SECONDS
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+Row: TypeAlias = asyncpg.Record
+
+# A reader waits this long for a free connection before the caller answers 503.
+ACQUIRE_SECONDS = 2.0
+
+# Bounds on the server's side, so that nothing that this process forgets can hold a lock or the relay's horizon.
+_BOUNDS = {
+    "statement_timeout": "4s",
+    "lock_timeout": "3s",
+    "transaction_timeout": "6s",
+    "idle_in_transaction_session_timeout": "5s",
+}
+
+
+class DatabaseUnavailable(Exception):
+    """PostgreSQL cannot be reached, is starting, or has no connection left."""
+
+
+class Database:
+    """Lends connections. Everything that reads or writes rows is given one of these connections first."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._pool = pool
+
+    @classmethod
+    async def connect(cls, url: str, *, size: int, application: str) -> "Database":
+        """A pool of up to `size` connections. Connects lazily, so that a process starts while PostgreSQL is away."""
+        pool = await asyncpg.create_pool(
+            url,
+            min_size=0,
+            max_size=size,
+            max_inactive_connection_lifetime=300,
+            timeout=3,
+            command_timeout=8,
+            server_settings={**_BOUNDS, "application_name": application, "timezone": "UTC"},
+        )
+        return cls(pool)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncGenerator[Connection, None]:
+        """A connection in autocommit: one statement, one transaction. Raises DatabaseUnavailable."""
+        started = time.perf_counter()
+        try:
+            connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
+        except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
+            raise DatabaseUnavailable(str(error)) from error
+        except (asyncpg.TooManyConnectionsError, asyncpg.InternalClientError) as error:
+            raise DatabaseUnavailable(str(error)) from error
+        DB_ACQUIRE_SECONDS.observe(time.perf_counter() - started)
+        try:
+            yield connection
+        except (
+            OSError,
+            asyncpg.PostgresConnectionError,
+            asyncpg.AdminShutdownError,
+            asyncpg.CrashShutdownError,
+        ) as error:
+            raise DatabaseUnavailable(str(error)) from error
+        finally:
+            await self._pool.release(connection, timeout=1)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[Connection, None]:
+        """A connection in one READ COMMITTED transaction: commits when the block ends, rolls back when it raises."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    @property
+    def in_use(self) -> int:
+        """Connections that are lent out now."""
+        return self._pool.get_size() - self._pool.get_idle_size()
+
+    async def close(self) -> None:
+        """Wait for lent connections, then close all."""
+        await self._pool.close()

@@ -1,0 +1,123 @@
+"""Logs, metrics and the operator's own HTTP port.
+
+Logs are JSON lines outside a terminal. They carry request and trace ids, never a body, a query string, an address or a
+name: what is logged is chosen field by field. Metrics carry no ids in their labels.
+"""
+
+import asyncio
+import json
+import logging
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterable
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10)
+
+HTTP_SECONDS = Histogram(
+    "amrutam_http_request_seconds", "Time to answer a request", ["method", "route", "status"], buckets=_FAST
+)
+HTTP_ERRORS = Counter("amrutam_http_errors_total", "Requests answered with 5xx", ["route", "code"])
+HTTP_IN_FLIGHT = Gauge("amrutam_http_in_flight", "Requests being handled now")
+DB_ACQUIRE_SECONDS = Histogram("amrutam_db_acquire_seconds", "Wait for a database connection", buckets=_FAST)
+DB_IN_USE = Gauge("amrutam_db_connections_in_use", "Database connections lent out now")
+CACHE_READS = Counter("amrutam_cache_reads_total", "Cache look-ups", ["cache", "result"])
+CACHE_FILLS = Counter("amrutam_cache_fills_total", "Cache fills", ["cache", "result"])
+LOCK_SECONDS = Histogram("amrutam_lock_wait_seconds", "Wait for a Redis lock", ["result"], buckets=_FAST)
+BOOKINGS = Counter("amrutam_bookings_total", "Bookings that changed state, or were refused", ["outcome"])
+RELAY_LAG_SECONDS = Gauge(
+    "amrutam_relay_lag_seconds", "Age of the oldest event that a consumer has not handled", ["consumer"]
+)
+MAILS = Counter("amrutam_mails_total", "Mails handed to the mail server", ["template", "result"])
+
+
+def configure_logging(process: str) -> None:
+    """Set up structlog: readable in a terminal, JSON elsewhere; the standard library's records go through it."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer()]
+        if sys.stdout.isatty()
+        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[*shared, *renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    structlog.contextvars.bind_contextvars(process=process)
+
+
+HealthCheck = Callable[[], Awaitable[dict[str, str]]]
+"""Answers each part's state: `ok`, or what is wrong with it."""
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Scrapes are not worth a line each."""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class OperatorPort:
+    """`/metrics` and `/health/detail` on a port of their own that is never public, beside the process's event loop."""
+
+    def __init__(self, host: str, port: int, check: HealthCheck) -> None:
+        self._check = check
+        self._loop = asyncio.get_running_loop()
+        self._server = make_server(host, port, self._answer, _Server, _QuietHandler)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="operator-port", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop answering and give the port back."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(timeout=2)
+
+    def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        match environ["PATH_INFO"]:
+            case "/metrics":
+                start_response("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
+                return [generate_latest()]
+            case "/health/detail":
+                parts = self._ask()
+                healthy = all(state == "ok" for state in parts.values())
+                start_response(
+                    "200 OK" if healthy else "503 Service Unavailable", [("Content-Type", "application/json")]
+                )
+                return [json.dumps({"status": "ok" if healthy else "degraded", "parts": parts}).encode()]
+            case _:
+                start_response("404 Not Found", [("Content-Type", "text/plain")])
+                return [b"/metrics or /health/detail\n"]
+
+    def _ask(self) -> dict[str, str]:
+        async def check() -> dict[str, str]:
+            return await self._check()
+
+        try:
+            return asyncio.run_coroutine_threadsafe(check(), self._loop).result(timeout=5)
+        except TimeoutError:
+            return {"process": "its event loop did not answer within 5 s"}

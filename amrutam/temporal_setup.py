@@ -1,0 +1,114 @@
+"""What Temporal must know before the first workflow: namespace, search attributes, schedules. Repeatable."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, RegisterNamespaceRequest
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleSpec,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
+)
+from temporalio.service import RPCError, RPCStatusCode
+
+from amrutam.settings import Settings
+from amrutam.temporal import BACKGROUND_QUEUE, SEARCH_ATTRIBUTES
+
+# A new namespace is known to every part of the server only after its caches have been refreshed.
+SETTLE_SECONDS = 60
+_MAINTENANCE = "maintenance"
+
+
+async def set_up(client: Client, settings: Settings, say: Callable[[str], None]) -> None:
+    """Make what is missing and wait until the server admits workflows. Raises TimeoutError, RPCError."""
+    await _namespace(client, settings, say)
+    await _search_attributes(client, say)
+    await _schedule(client)
+    say("schedule maintenance: every hour")
+
+
+async def _namespace(client: Client, settings: Settings, say: Callable[[str], None]) -> None:
+    retention = Duration(seconds=settings.temporal_retention_days * 86_400)
+    try:
+        await client.workflow_service.register_namespace(
+            RegisterNamespaceRequest(namespace=client.namespace, workflow_execution_retention_period=retention)
+        )
+        say(f"namespace {client.namespace}: registered, closed workflows kept {settings.temporal_retention_days} days")
+    except RPCError as error:
+        if error.status is not RPCStatusCode.ALREADY_EXISTS:
+            raise
+    await _until(lambda: _namespace_is_known(client))
+
+
+async def _namespace_is_known(client: Client) -> None:
+    await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
+    async for _ in client.list_workflows(page_size=1, limit=1):
+        break
+
+
+async def _search_attributes(client: Client, say: Callable[[str], None]) -> None:
+    missing = await _missing_attributes(client)
+    if missing:
+        await client.operator_service.add_search_attributes(
+            AddSearchAttributesRequest(namespace=client.namespace, search_attributes=missing)
+        )
+        say(f"search attributes: {', '.join(missing)}")
+    await _until(lambda: _attributes_are_known(client))
+
+
+async def _missing_attributes(client: Client) -> dict[str, IndexedValueType.ValueType]:
+    known = await client.operator_service.list_search_attributes(
+        ListSearchAttributesRequest(namespace=client.namespace)
+    )
+    return {
+        key.name: IndexedValueType.ValueType(key.indexed_value_type)
+        for key in SEARCH_ATTRIBUTES
+        if key.name not in known.custom_attributes
+    }
+
+
+async def _attributes_are_known(client: Client) -> None:
+    """Queries may use them: the frontend refuses those that it has not heard of."""
+    query = " OR ".join(f"{key.name} IS NOT NULL" for key in SEARCH_ATTRIBUTES)
+    await client.count_workflows(query)
+
+
+async def _until(works: Callable[[], Awaitable[None]]) -> None:
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        try:
+            return await works()
+        except RPCError as error:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"Temporal did not settle within {SETTLE_SECONDS} s: {error.message}") from error
+            await asyncio.sleep(0.2)
+
+
+async def _schedule(client: Client) -> None:
+    schedule = Schedule(
+        action=ScheduleActionStartWorkflow(
+            "Maintenance", id=_MAINTENANCE, task_queue=BACKGROUND_QUEUE, static_summary="Partitions and lifetimes"
+        ),
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(hours=1))]),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=timedelta(hours=1)),
+    )
+
+    async def same(_: ScheduleUpdateInput) -> ScheduleUpdate:
+        return ScheduleUpdate(schedule)
+
+    try:
+        await client.create_schedule(_MAINTENANCE, schedule)
+    except ScheduleAlreadyRunningError:
+        await client.get_schedule_handle(_MAINTENANCE).update(same)

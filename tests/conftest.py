@@ -1,0 +1,182 @@
+"""One real system for the whole run: PostgreSQL, Valkey, Temporal, the worker and the API, each a process of its own."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+from temporalio.client import Client
+
+from amrutam.crypto import Keyring
+from amrutam.domain.common import Role
+from amrutam.settings import Settings
+from amrutam.stack.applications import STEPS, Api, Demo, Worker, run_step
+from amrutam.stack.console import Console
+from amrutam.stack.ports import LOOPBACK, Ports, free_port
+from amrutam.stack.servers import Servers, scratch_folder
+from amrutam.storage.pool import Database
+from amrutam.temporal import connect
+from amrutam.tokens import AccessTokens
+from tests.people import People, Person
+from tests.polling import until
+
+
+@dataclass(frozen=True)
+class System:
+    """The running processes, and what they were told."""
+
+    servers: Servers
+    worker: Worker
+    api: Api
+    environment: Mapping[str, str]
+
+
+@pytest.fixture(scope="session")
+async def servers() -> AsyncGenerator[Servers, None]:
+    """PostgreSQL, Valkey and Temporal on free ports, with migrations applied and the demo data in."""
+    servers = Servers(await scratch_folder(), Ports(), Console())
+    await servers.start()
+    try:
+        yield servers
+    finally:
+        await servers.remove()
+
+
+@pytest.fixture(scope="session")
+async def environment(servers: Servers) -> Mapping[str, str]:
+    """What every process is told. Its database is migrated, its keyring made, its namespace registered."""
+    demo = Demo(LOOPBACK, free_port(), free_port(), free_port())
+    environment = demo.environment(servers.folders, servers.endpoints) | {
+        "WORKER_METRICS_PORT": str(demo.worker_metrics_port)
+    }
+    for step in STEPS:
+        await run_step(step, servers.folders, environment)
+    return environment
+
+
+@pytest.fixture(scope="session")
+async def system(servers: Servers, environment: Mapping[str, str]) -> System:
+    """API and worker, running. They are stopped with the servers."""
+    demo = Demo.from_environment(environment)
+    worker = Worker(servers.folders, demo, environment)
+    api = Api(servers.folders, demo, environment)
+    await servers.add(worker)
+    await servers.add(api)
+    return System(servers, worker, api, environment)
+
+
+@pytest.fixture(scope="session")
+def settings(environment: Mapping[str, str]) -> Settings:
+    """The settings of the running processes."""
+    given = {name.lower(): value for name, value in environment.items() if name.lower() in Settings.model_fields}
+    return Settings.model_validate(given)
+
+
+@pytest.fixture(scope="session")
+def keyring(settings: Settings) -> Keyring:
+    """The keys of the running processes."""
+    return Keyring.load(settings.amrutam_keyring)
+
+
+@pytest.fixture(scope="session")
+async def db(settings: Settings) -> AsyncGenerator[Database, None]:
+    """The database, in the application's role."""
+    database = await Database.connect(settings.database_url.get_secret_value(), size=8, application="tests")
+    yield database
+    await database.close()
+
+
+@pytest.fixture(scope="session")
+async def owner(servers: Servers, environment: Mapping[str, str]) -> AsyncGenerator[Database, None]:
+    """The database, in the role that owns the schema."""
+    database = await Database.connect(environment["MIGRATION_DATABASE_URL"], size=4, application="tests")
+    yield database
+    await database.close()
+
+
+@pytest.fixture(scope="session")
+async def redis(settings: Settings) -> AsyncGenerator[Redis, None]:
+    """Valkey."""
+    client: Redis = Redis.from_url(settings.redis_url.get_secret_value())
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture(scope="session")
+async def temporal(settings: Settings, keyring: Keyring) -> Client:
+    """A client of the namespace, with the codec."""
+    return await connect(settings, keyring)
+
+
+@pytest.fixture(scope="session")
+async def api(system: System) -> AsyncGenerator[httpx.AsyncClient, None]:
+    """HTTP to the running API."""
+    base = f"http://{LOOPBACK}:{system.api.port}"
+    limits = httpx.Limits(max_connections=400, max_keepalive_connections=100)
+    async with httpx.AsyncClient(base_url=base, timeout=30, limits=limits, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+async def people(db: Database, keyring: Keyring, settings: Settings) -> People:
+    """Makes accounts that are unique to the test, and signs them in."""
+    tokens = AccessTokens(keyring, settings.public_url, timedelta(seconds=settings.access_token_seconds))
+    return People(db, keyring, tokens)
+
+
+@pytest.fixture(scope="session")
+def make_patient(people: People) -> Callable[[], Awaitable[Person]]:
+    """A new patient each time."""
+    return people.patient
+
+
+@pytest.fixture(scope="session")
+def make_doctor(people: People) -> Callable[..., Awaitable[Person]]:
+    """A new verified doctor each time, who offers every hour of every day unless told otherwise."""
+    return people.doctor
+
+
+@pytest.fixture(scope="session")
+def sign_in(api: httpx.AsyncClient) -> Callable[..., Awaitable[dict[str, str]]]:
+    """Signs a demo account in over HTTP; returns the header."""
+
+    async def sign_in(email: str, password: str = "Amrutam-demo-1") -> dict[str, str]:
+        answer = await api.post("/v1/auth/login", json={"email": email, "password": password})
+        assert answer.status_code == 200, answer.text
+        return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+    return sign_in
+
+
+@pytest.fixture(scope="session")
+def outbox(api: httpx.AsyncClient, people: People, system: System) -> Callable[..., Awaitable[list[dict[str, Any]]]]:
+    """The mails to somebody, the newest first, once there are at least `count`."""
+
+    async def read(to: str, count: int = 1) -> list[dict[str, Any]]:
+        headers = (await people.staff(Role.ADMIN)).headers
+
+        async def mails() -> list[dict[str, Any]] | None:
+            answer = await api.get("/v1/admin/outbox", params={"to": to}, headers=headers)
+            assert answer.status_code == 200, answer.text
+            items = answer.json()["items"]
+            return items if len(items) >= count else None
+
+        return await until(mails)
+
+    return read
+
+
+@pytest.fixture
+def now() -> datetime:
+    """The moment at which the test began."""
+    return datetime.now(UTC)
+
+
+@pytest.fixture
+def some_id() -> UUID:
+    """An id that nothing has."""
+    return UUID("018f0000-0000-7000-8000-000000000000")

@@ -1,0 +1,1 @@
+"""Rules alone: no server runs here."""

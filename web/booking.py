@@ -1,0 +1,185 @@
+"""Bookings over HTTP."""
+
+from typing import Literal
+from uuid import UUID
+
+import structlog
+from pydantic import Field
+from amrutam.domain import errors
+from amrutam.domain.booking import Booking, Status
+from amrutam.domain.common import Instant, Role
+from amrutam.storage import audit, operations
+from amrutam.storage import booking as bookings_storage
+from amrutam.storage.booking import Filters
+from amrutam.storage.operations import Operation
+from web import commands, paging
+from web.booking_commands import BookSlot, CancelRequest, give_back, start
+from web.booking_views import BookingPage, BookingView, Pending, outcome_time, refused, seen, seen_whole
+from web.context import Answer, Call, version_tag
+from web.routing import Feature, Idempotency
+
+bookings = Feature("bookings")
+
+log = structlog.get_logger()
+
+A_PARTY = "the booking's patient, whoever booked it, its doctor, or support"
+
+
+class BookingQuery(paging.Page):
+    """Which bookings to list."""
+
+    status: list[Status] = Field(default_factory=list, description="may be given repeatedly")
+    starts_from: Instant | None = Field(None, alias="from", description="starting at or after")
+    starts_to: Instant | None = Field(None, alias="to", description="starting before")
+    side: Literal["patient", "doctor"] | None = Field(None, alias="as", description="default: by your role")
+
+
+@bookings.route(
+    "POST",
+    "/v1/bookings",
+    allow=[Role.PATIENT],
+    owns="the caller books for themselves",
+    answers={201: BookingView, 202: Pending},
+    errors=[
+        errors.SlotTaken,
+        errors.PatientBusy,
+        errors.TooManyHolds,
+        errors.NotASlot,
+        errors.DoctorUnavailable,
+        errors.OperationInProgress,
+        errors.Unavailable,
+    ],
+    idempotency=Idempotency.REQUIRED,
+    audited=True,
+)
+async def create(call: Call, command: BookSlot) -> Answer:
+    """Book a doctor's time. A free one is confirmed at once; a priced one is held until `expires_at` for payment."""
+    if command.patient_id not in {None, call.user_id}:
+        raise errors.Forbidden("You can book for yourself only.", pointer="/patient_id")
+    try:
+        booking = await start(call, command)
+    except (commands.Unknown, commands.WorkflowGone):
+        booking_id = call.required_operation.id
+        return Answer(Pending(id=booking_id), 202, {"Location": f"/v1/bookings/{booking_id}", "Retry-After": "1"})
+    view = await seen(call, booking, Role.PATIENT, now=outcome_time(booking))
+    return Answer(view, 201, {"Location": f"/v1/bookings/{booking.id}"}, etag=version_tag(booking.version))
+
+
+@bookings.route(
+    "GET",
+    "/v1/bookings/{id}",
+    allow=[Role.PATIENT, Role.DOCTOR, Role.SUPPORT],
+    owns=A_PARTY,
+    answers={200: BookingView, 202: Pending},
+    errors=[errors.NotFound],
+    audited=True,
+)
+async def read(call: Call, id: UUID) -> Answer:
+    """One booking. Until its outcome is known: 202 and `pending`, or `refused` with the problem."""
+    async with call.services.db.connection() as db:
+        booking = await bookings_storage.find(db, id)
+        if booking is None:
+            return await _not_there_yet(call, id)
+        side = _side(call, booking)
+        if call.user_id != booking.patient_id:
+            actor = call.actor.model_copy(update={"role": side})
+            await audit.append(db, actor, "booking.read", booking.id, patient_id=booking.patient_id)
+    return Answer(await seen(call, booking, side, now=call.now), etag=version_tag(booking.version))
+
+
+@bookings.route(
+    "GET",
+    "/v1/bookings",
+    allow=[Role.PATIENT, Role.DOCTOR],
+    owns="the caller's own, as patient or as doctor",
+    answers={200: BookingPage},
+    errors=[errors.InvalidCursor],
+    audited=True,
+)
+async def list_own(call: Call, query: BookingQuery) -> Answer:
+    """The caller's bookings, the newest first."""
+    side = Role(query.side) if query.side else call.actor.role
+    filters = Filters(call.user_id, side is Role.DOCTOR, query.status, query.starts_from, query.starts_to)
+    after = paging.position(call, query)
+    async with call.services.db.connection() as db:
+        rows = await bookings_storage.page(db, filters, after, query.limit + 1)
+        shown = rows[: query.limit]
+        others = {each.patient_id for each in shown} - {call.user_id}
+        await audit.append_reads(db, call.actor, "booking.list", call.user_id, others)
+    next_cursor = paging.cursor(call, query, shown[-1].id) if len(rows) > query.limit else None
+    return Answer(
+        BookingPage(items=[await seen_whole(call, each, side, now=call.now) for each in shown], next_cursor=next_cursor)
+    )
+
+
+@bookings.route(
+    "POST",
+    "/v1/bookings/{id}/cancel",
+    allow=[Role.PATIENT, Role.DOCTOR, Role.SUPPORT],
+    owns=A_PARTY,
+    answers={200: BookingView},
+    errors=[errors.NotFound, errors.InvalidState, errors.OperationInProgress, errors.Unavailable],
+    idempotency=Idempotency.OPTIONAL,
+    audited=True,
+)
+async def cancel(call: Call, id: UUID, command: CancelRequest) -> Answer:
+    """Give the time back; it can be booked again at once."""
+    async with call.services.db.connection() as db:
+        booking = await bookings_storage.find(db, id)
+    if booking is None:
+        raise await _no_row_yet(call, id)
+    side = _side(call, booking)
+    try:
+        booking = await give_back(call, booking, side, command)
+    except commands.Unknown:
+        raise errors.OperationInProgress from None
+    except commands.WorkflowGone:
+        raise await _over(call, id) from None
+    view = await seen(call, booking, side, now=outcome_time(booking))
+    return Answer(view, etag=version_tag(booking.version))
+
+
+def _side(call: Call, booking: Booking) -> Role:
+    """In which role the caller may see this booking. Raises NotFound."""
+    side = booking.side_of(call.user_id, call.principal.roles if call.principal else frozenset())
+    if side is None:
+        raise errors.NotFound
+    return side
+
+
+async def _not_there_yet(call: Call, booking_id: UUID) -> Answer:
+    """What the one who asked for it may know of a booking that has no row. Raises NotFound."""
+    record = await _record(call, booking_id)
+    if record is None:
+        raise errors.NotFound
+    if record.refusal:
+        return Answer(refused(call, booking_id, record.refusal.error()))
+    return Answer(Pending(id=booking_id), 202, {"Retry-After": "1"})
+
+
+async def _no_row_yet(call: Call, booking_id: UUID) -> errors.DomainError:
+    """Why a booking without a row cannot be cancelled."""
+    record = await _record(call, booking_id)
+    if record is None:
+        return errors.NotFound()
+    return record.refusal.error() if record.refusal else errors.OperationInProgress()
+
+
+async def _record(call: Call, booking_id: UUID) -> Operation | None:
+    """The caller's own request for this booking."""
+    async with call.services.db.connection() as db:
+        record = await operations.find(db, call.services.operation_keys, call.user_id, booking_id)
+    return record if record and record.action == "bookings_create" else None
+
+
+async def _over(call: Call, booking_id: UUID) -> errors.DomainError:
+    """Why a booking whose workflow has ended cannot be cancelled."""
+    async with call.services.db.connection() as db:
+        booking = await bookings_storage.find(db, booking_id)
+    try:
+        if booking:
+            booking.check_cancellable(call.now)
+    except errors.InvalidState as over:
+        return over
+    log.error("booking.without_workflow", booking_id=str(booking_id))
+    return errors.Unavailable()

@@ -1,0 +1,128 @@
+"""What a client may ask of a booking, and how its workflow is asked."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from pydantic import Field
+from temporalio.client import WithStartWorkflowOperation
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+
+from amrutam.crypto import place
+from amrutam.domain.availability import Span
+from amrutam.domain.booking import Booking, CancelBooking, ClaimTime, check_free
+from amrutam.domain.common import Instant, Message, Mode, Prose, Role
+from amrutam.domain.errors import DomainError
+from amrutam.storage import claims, operations
+from amrutam.temporal import BOOKINGS_QUEUE, DOCTOR_ID, PATIENT_ID, STARTS_AT
+from web import commands
+from web.context import Call
+from workflows.booking import BookingWorkflow
+
+# Whatever is claimed within it is surely in the way of a slot that begins with it.
+SHORTEST_SLOT = timedelta(minutes=1)
+
+
+class BookSlot(Message):
+    """Book a doctor's time."""
+
+    doctor_id: UUID
+    starts_at: Instant = Field(description="the beginning of a slot, with its offset")
+    mode: Mode
+    reason: Prose | None = Field(None, description="why the patient comes; sealed, seen by patient and doctor only")
+    patient_id: UUID | None = Field(None, description="who is to be seen; the caller when absent")
+
+
+class CancelRequest(Message):
+    """Cancel a booking."""
+
+    reason: Prose | None = Field(None, description="sealed, seen by patient and doctor only")
+
+
+async def start(call: Call, command: BookSlot) -> Booking:
+    """Start `booking/<operation id>`, or join it, and wait for its first answer. Raises as `commands.outcome` does."""
+    operation = call.required_operation
+    claim = ClaimTime(
+        booking_id=operation.id,
+        doctor_id=command.doctor_id,
+        patient_id=call.user_id,
+        starts_at=command.starts_at,
+        mode=command.mode,
+        reason=await _sealed(call, call.user_id, command.reason, place("bookings", operation.id, "reason")),
+        actor=call.actor,
+    )
+    if operation.fresh:
+        await _refuse_if_plainly_taken(call, claim)
+    workflow_id = f"booking/{operation.id}"
+
+    async def ask(operation_id: UUID) -> Booking:
+        return await call.services.temporal.execute_update_with_start_workflow(
+            BookingWorkflow.outcome,
+            start_workflow_operation=_start_operation(workflow_id, claim),
+            id=str(operation_id),
+            rpc_timeout=call.services.settings.temporal_timeout,
+        )
+
+    return await commands.outcome(call, Booking, workflow_id, ask)
+
+
+async def give_back(call: Call, booking: Booking, side: Role, command: CancelRequest) -> Booking:
+    """Ask the booking's workflow to cancel. Raises as `commands.outcome` does."""
+    workflow_id = f"booking/{booking.id}"
+    bound_to = place("bookings", booking.id, "cancellation_reason")
+    request = CancelBooking(
+        operation_id=call.required_operation.id,
+        booking_id=booking.id,
+        reason=await _sealed(call, booking.patient_id, command.reason, bound_to),
+        actor=call.actor.model_copy(update={"role": side}),
+    )
+
+    async def ask(operation_id: UUID) -> Booking:
+        return await call.services.temporal.get_workflow_handle_for(BookingWorkflow.run, workflow_id).execute_update(
+            BookingWorkflow.cancel, request, id=str(operation_id), rpc_timeout=call.services.settings.temporal_timeout
+        )
+
+    return await commands.outcome(call, Booking, workflow_id, ask)
+
+
+def _start_operation(workflow_id: str, claim: ClaimTime) -> WithStartWorkflowOperation[BookingWorkflow, str]:
+    return WithStartWorkflowOperation(
+        BookingWorkflow.run,
+        claim,
+        id=workflow_id,
+        task_queue=BOOKINGS_QUEUE,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        search_attributes=TypedSearchAttributes(
+            [
+                SearchAttributePair(DOCTOR_ID, str(claim.doctor_id)),
+                SearchAttributePair(PATIENT_ID, str(claim.patient_id)),
+                SearchAttributePair(STARTS_AT, claim.starts_at),
+            ]
+        ),
+        static_summary=f"{claim.mode} visit, {claim.starts_at:%Y-%m-%d %H:%M} UTC",
+    )
+
+
+async def _refuse_if_plainly_taken(call: Call, claim: ClaimTime) -> None:
+    """Spare Temporal a workflow that is bound to lose. Raises SlotTaken, PatientBusy, noted in the record."""
+    moment = Span(claim.starts_at, claim.starts_at + SHORTEST_SLOT)
+    async with call.services.db.connection() as db:
+        try:
+            check_free(claim, await claims.overlapping(db, {claim.doctor_id: moment, claim.patient_id: moment}))
+        except DomainError as refusal:
+            await operations.refuse(db, call.services.operation_keys, claim.booking_id, refusal.refusal())
+            raise
+
+
+async def _sealed(call: Call, patient_id: UUID, text: str | None, bound_to: bytes) -> bytes | None:
+    """`text` under the patient's key, bound to its place."""
+    if not text:
+        return None
+    async with call.services.db.connection() as db:
+        key = await call.services.person_keys.of(db, patient_id)
+    return key.seal(text, bound_to)

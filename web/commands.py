@@ -1,0 +1,87 @@
+"""Commands that a workflow carries out: ask, wait a bounded time, and tell apart done, refused, unknown and away."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+from uuid import UUID
+
+import structlog
+from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from amrutam.domain.common import Message
+from amrutam.domain.errors import DomainError, Unavailable
+from amrutam.storage import operations
+from web.context import Call
+from workflows.refusals import refusal_of
+
+M = TypeVar("M", bound=Message)
+
+_LOOK = timedelta(seconds=1)
+
+log = structlog.get_logger()
+
+
+class Unknown(Exception):
+    """The workflow was started, and its answer did not come in time. It goes on; the answer will be in the record."""
+
+
+class WorkflowGone(Exception):
+    """No running workflow takes the command: it has ended, or its server has forgotten it."""
+
+
+async def outcome(call: Call, model: type[M], workflow_id: str, ask: Callable[[UUID], Awaitable[M]]) -> M:
+    """What came of the call's operation: the stored outcome, else what the workflow answers to `ask(operation id)`.
+
+    Raises the refusal, Unknown, WorkflowGone, or Unavailable while Temporal is away.
+    """
+    operation = call.required_operation
+    if operation.outcome is not None:
+        return model.model_validate_json(operation.outcome)
+    try:
+        return await ask(operation.id)
+    except WorkflowUpdateFailedError as failed:
+        raise _refusal(failed) from None
+    except WorkflowAlreadyStartedError:
+        return await _from_record(call, model)
+    except WorkflowUpdateRPCTimeoutOrCancelledError:
+        raise await _lost(call.services.temporal, workflow_id) from None
+    except RPCError as error:
+        match error.status:
+            case RPCStatusCode.NOT_FOUND:
+                return await _from_record(call, model)
+            case RPCStatusCode.DEADLINE_EXCEEDED | RPCStatusCode.CANCELLED:
+                raise await _lost(call.services.temporal, workflow_id) from None
+            case _:
+                log.warning("temporal.away", status=error.status.name)
+                raise Unavailable from None
+    except RuntimeError as error:  # what the client raises while it cannot connect at all
+        log.warning("temporal.away", error=str(error)[:200])
+        raise Unavailable from None
+
+
+def _refusal(failed: WorkflowUpdateFailedError) -> Exception:
+    refusal = refusal_of(failed.cause)
+    return refusal if isinstance(refusal, DomainError) else failed
+
+
+async def _from_record(call: Call, model: type[M]) -> M:
+    """The workflow has ended: its answer is in the record. Raises the refusal, WorkflowGone."""
+    services, operation = call.services, call.required_operation
+    async with services.db.connection() as db:
+        record = await operations.find(db, services.operation_keys, call.user_id, operation.id)
+    if record and record.outcome is not None:
+        return model.model_validate_json(record.outcome)
+    if record and record.refusal:
+        raise record.refusal.error()
+    raise WorkflowGone
+
+
+async def _lost(temporal: Client, workflow_id: str) -> Exception:
+    """Unknown when the workflow is there; Unavailable when it is not, or when that cannot be found out either."""
+    try:
+        await temporal.get_workflow_handle(workflow_id).describe(rpc_timeout=_LOOK)
+    except (RPCError, RuntimeError):
+        return Unavailable()
+    return Unknown()

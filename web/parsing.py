@@ -1,0 +1,69 @@
+"""The edge: bytes become models here, or a clear refusal that names each field."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, TypeVar, cast, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from sanic import Request
+
+from amrutam.domain.errors import Fault, MalformedJson, UnsupportedMediaType, ValidationFailed
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def header(request: Request, name: str) -> str:
+    """A header's value, the first where it is repeated, `""` where it is absent."""
+    return cast("str | None", request.headers.get(name)) or ""
+
+
+def body(request: Request, model: type[M]) -> M:
+    """The JSON body as `model`; none counts as `{}`. Raises MalformedJson, UnsupportedMediaType, ValidationFailed."""
+    raw: bytes = request.body or b""
+    if raw and (request.content_type or "").partition(";")[0].strip().lower() != "application/json":
+        raise UnsupportedMediaType
+    try:
+        return model.model_validate_json(raw or b"{}")
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=False, include_input=False)
+        if details[0]["type"] == "json_invalid":
+            raise MalformedJson(f"The body is not valid JSON: {details[0]['msg'].partition(': ')[2]}.") from None
+        raise ValidationFailed(faults=[_fault(detail) for detail in details]) from None
+
+
+def query(request: Request, model: type[M]) -> M:
+    """The query string as `model`. A field that is a list may be given repeatedly. Raises ValidationFailed."""
+    given: dict[str, Any] = {}
+    pairs = cast("list[tuple[str, str]]", request.get_query_args(keep_blank_values=True))
+    for name, value in pairs:
+        field = model.model_fields.get(name) or next(
+            (each for each in model.model_fields.values() if each.alias == name), None
+        )
+        if field is not None and get_origin(field.annotation) is list:
+            given.setdefault(name, []).append(value)
+        elif name in given:
+            raise ValidationFailed(faults=[Fault(pointer=f"/{name}", code="repeated", detail="Give it once.")])
+        else:
+            given[name] = value
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=False, include_input=False)
+        raise ValidationFailed(faults=[_fault(detail) for detail in details]) from None
+
+
+def _fault(detail: ErrorDetails) -> Fault:
+    return Fault(
+        pointer=_pointer(detail["loc"]), code=detail["type"], detail=detail["msg"].removeprefix("Value error, ")
+    )
+
+
+def _pointer(location: Sequence[int | str]) -> str:
+    """A JSON pointer (RFC 6901)."""
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location)
+
+
+def dump(value: Any) -> bytes:
+    """Compact JSON of a plain mapping."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()

@@ -1,0 +1,180 @@
+"""Routes: one declaration that authorises, validates, renders, documents and is tested.
+
+A handler is `async def name(call, …)`. Beside `call` it may take `command` (the JSON body), `query` (the query string),
+both pydantic models, and path parameters by name. `@feature.post(path, …)` says the rest.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from http import HTTPStatus
+from typing import Any, Protocol, get_type_hints
+
+from pydantic import BaseModel
+from sanic import HTTPResponse, Request, Sanic
+
+from amrutam.domain.common import Role
+from amrutam.domain.errors import DomainError, Forbidden, Unauthenticated
+from amrutam.telemetry import HTTP_IN_FLIGHT
+from web import idempotency, parsing
+from web.context import Answer, Call, Services
+
+EVERYONE: frozenset[Role] = frozenset()
+
+
+class Idempotency(Enum):
+    """Whether a write takes an `Idempotency-Key`."""
+
+    NONE = "none"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+
+
+class Handler(Protocol):
+    """A handler, as the router calls it."""
+
+    def __call__(self, call: Call, /, **given: Any) -> Awaitable[Answer]: ...
+
+
+@dataclass(frozen=True)
+class Route:
+    """Everything that is declared of one route."""
+
+    feature: str
+    method: str
+    path: str
+    handler: Handler
+    roles: frozenset[Role]
+    owns: str
+    answers: dict[int, type[BaseModel] | None]
+    errors: tuple[type[DomainError], ...]
+    idempotency: Idempotency
+    audited: bool
+    command: type[BaseModel] | None
+    query: type[BaseModel] | None
+
+    @property
+    def name(self) -> str:
+        """The handler's name with its feature: unique, and the OpenAPI operationId."""
+        return f"{self.feature}_{getattr(self.handler, '__name__', '')}"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether strangers may call it."""
+        return self.roles == EVERYONE
+
+    @property
+    def description(self) -> str:
+        """The handler's docstring."""
+        return inspect.getdoc(self.handler) or ""
+
+
+class Feature:
+    """The routes of one feature."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.routes: list[Route] = []
+
+    def route(
+        self,
+        method: str,
+        path: str,
+        *,
+        allow: Collection[Role],
+        owns: str,
+        answers: dict[int, type[BaseModel] | None],
+        errors: Sequence[type[DomainError]] = (),
+        idempotency: Idempotency = Idempotency.NONE,
+        audited: bool = False,
+    ) -> Callable[[Callable[..., Awaitable[Answer]]], Handler]:
+        """Declare a route. `allow` names the roles (none: everyone); `owns` the rule of ownership that it keeps."""
+
+        def declare(handler: Callable[..., Awaitable[Answer]]) -> Handler:
+            hints = get_type_hints(handler)
+            self.routes.append(
+                Route(
+                    feature=self.name,
+                    method=method,
+                    path=path,
+                    handler=handler,
+                    roles=frozenset(allow),
+                    owns=owns,
+                    answers=answers,
+                    errors=tuple(errors),
+                    idempotency=idempotency,
+                    audited=audited,
+                    command=hints.get("command"),
+                    query=hints.get("query"),
+                )
+            )
+            return handler
+
+        return declare
+
+    def mount(self, app: "Sanic[Any, Any]", services: Callable[[], Services]) -> None:
+        """Add the routes to the application."""
+        for route in self.routes:
+            app.add_route(_serve(route, services), _sanic_path(route.path), methods=[route.method], name=route.name)
+
+
+def _sanic_path(path: str) -> str:
+    """`/v1/bookings/{id}` as Sanic writes it; ids are UUIDs and anything else is no such page."""
+    return path.replace("{id}", "<id:uuid>").replace("{asset}", "<asset:str>")
+
+
+def _serve(route: Route, services: Callable[[], Services]) -> Callable[..., Coroutine[Any, Any, HTTPResponse]]:
+    async def serve(request: Request, **path: Any) -> HTTPResponse:
+        request.ctx.route = route.path
+        request.ctx.personal = not route.is_open
+        call = Call(services(), request, route.roles)
+        with HTTP_IN_FLIGHT.track_inprogress():
+            authenticate(call)
+            given: dict[str, Any] = dict(path)
+            if route.query:
+                given["query"] = parsing.query(request, route.query)
+            if route.command:
+                given["command"] = parsing.body(request, route.command)
+            if route.idempotency is not Idempotency.NONE:
+                required = route.idempotency is Idempotency.REQUIRED
+                call.operation = await idempotency.begin(call, route.name, required=required)
+            return render(call, await route.handler(call, **given))
+
+    return serve
+
+
+def authenticate(call: Call) -> None:
+    """Find out who calls and whether their role may. Raises Unauthenticated, TokenExpired, Forbidden."""
+    if not call.roles:
+        return
+    scheme, _, token = parsing.header(call.request, "authorization").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated
+    call.principal = call.services.tokens.check(token.strip())
+    call.request.ctx.user_id = str(call.principal.user_id)
+    if not call.roles & call.principal.roles:
+        raise Forbidden
+
+
+def render(call: Call, answer: Answer) -> HTTPResponse:
+    """The response for an answer: 304 where the caller has it already."""
+    headers = dict(answer.headers)
+    if answer.etag:
+        headers["ETag"] = answer.etag
+        if call.request.method == "GET" and parsing.header(call.request, "if-none-match") == answer.etag:
+            return HTTPResponse(None, 304, headers)
+    if call.operation and not call.operation.fresh and answer.status < HTTPStatus.MULTIPLE_CHOICES:
+        headers["Idempotency-Replayed"] = "true"
+    content_type = headers.pop("Content-Type", "application/json")
+    return HTTPResponse(_json(answer.body), answer.status, headers, content_type)
+
+
+def _json(body: Any) -> bytes | None:
+    match body:
+        case None | bytes():
+            return body
+        case BaseModel():
+            return body.model_dump_json(by_alias=True).encode()
+        case _:
+            return parsing.dump(body)

@@ -1,0 +1,155 @@
+"""`python worker.py [queue …]`: runs the named task queues, or all, and the relay."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from redis.asyncio import Redis
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.booking import BookingActivities
+from activities.maintenance import MaintenanceActivities
+from activities.notification import NotificationActivities
+from amrutam.crypto import Keyring
+from amrutam.domain.booking import HoldLimits
+from amrutam.gateways.mail import mailer_for
+from amrutam.preflight import check_database, database_state, load
+from amrutam.relay import Relay, refresh_caches, send_mails
+from amrutam.settings import Settings, SettingsError
+from amrutam.storage.cache import Cache
+from amrutam.storage.lock import Lock
+from amrutam.storage.pool import Database
+from amrutam.telemetry import OperatorPort, configure_logging
+from amrutam.temporal import BACKGROUND_QUEUE, BOOKINGS_QUEUE, connect, is_reachable
+from workflows.booking import BookingWorkflow
+from workflows.maintenance import MaintenanceWorkflow
+from workflows.notification import SendMailWorkflow
+from workflows.refusals import RefusalInterceptor
+
+QUEUES = (BOOKINGS_QUEUE, BACKGROUND_QUEUE)
+
+# Imported once by the process, not again for each workflow: asyncpg would crash the sandbox, and the rest takes 20 ms.
+PASSED_THROUGH = ("amrutam", "activities", "workflows.policies", "workflows.refusals", "pydantic", "pydantic_core")
+
+# Over the longest write, so that an attempt that has begun may end.
+GRACE = timedelta(seconds=8)
+
+
+@dataclass(frozen=True)
+class Clients:
+    """What this process talks to."""
+
+    db: Database
+    redis: Redis
+    cache: Cache
+    temporal: Client
+
+    @classmethod
+    async def open(cls, settings: Settings, keyring: Keyring) -> "Clients":
+        """Connect to Temporal and check the database. Raises SettingsError, DatabaseUnavailable, RuntimeError."""
+        db = await Database.connect(
+            settings.database_url.get_secret_value(), size=settings.database_pool_size, application="amrutam-worker"
+        )
+        await check_database(db, settings)
+        redis = Redis.from_url(settings.redis_url.get_secret_value(), **Cache.CONNECTION)
+        return cls(db, redis, Cache(redis), await connect(settings, keyring))
+
+    async def close(self) -> None:
+        """Give everything back."""
+        await self.cache.close()
+        await self.db.close()
+
+    async def state(self) -> dict[str, str]:
+        """Each part's state in words."""
+        database, temporal = await asyncio.gather(database_state(self.db), is_reachable(self.temporal))
+        return {"postgresql": database, "temporal": "ok" if temporal else "away"}
+
+
+def build_worker(queue: str, settings: Settings, keyring: Keyring, clients: Clients) -> Worker:
+    """The worker of one task queue."""
+    workflows: Sequence[type]
+    activities: Sequence[Callable[..., Any]]
+    match queue:
+        case "bookings":
+            limits = HoldLimits(
+                unpaid=settings.max_unpaid_holds, expired=settings.max_expired_holds, seconds=settings.hold_seconds
+            )
+            keys = keyring.master.sealing("operations")
+            steps = BookingActivities(clients.db, Lock(clients.redis), clients.cache, keys, limits)
+            workflows = [BookingWorkflow]
+            activities = [steps.claim, steps.expire, steps.cancel, steps.withdraw]
+        case _:
+            notification = NotificationActivities(clients.db, mailer_for(settings), keyring, settings)
+            workflows = [SendMailWorkflow, MaintenanceWorkflow]
+            activities = [notification.send_mail, MaintenanceActivities(clients.db, settings).keep_house]
+    return Worker(
+        clients.temporal,
+        task_queue=queue,
+        workflows=workflows,
+        activities=activities,
+        interceptors=[RefusalInterceptor()],
+        workflow_runner=SandboxedWorkflowRunner(
+            restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
+        ),
+        graceful_shutdown_timeout=GRACE,
+        max_concurrent_local_activities=settings.database_pool_size,
+        max_concurrent_activities=settings.database_pool_size,
+    )
+
+
+async def run(settings: Settings, keyring: Keyring, queues: Sequence[str], stop: asyncio.Event) -> None:
+    """Work until `stop` is set, then let what has begun end."""
+    clients = await Clients.open(settings, keyring)
+    operators = OperatorPort(settings.host, settings.metrics_port, clients.state)
+    relay = Relay(
+        clients.db,
+        {"cache": refresh_caches(clients.cache), "mail": send_mails(clients.temporal)},
+    )
+    operators.start()
+    try:
+        async with asyncio.TaskGroup() as group:
+            relaying = group.create_task(relay.run())
+            workers = [build_worker(queue, settings, keyring, clients) for queue in queues]
+            running = [group.create_task(worker.run()) for worker in workers]
+            await stop.wait()
+            relaying.cancel()
+            await asyncio.gather(*(worker.shutdown() for worker in workers))
+            await asyncio.gather(*running)
+    finally:
+        operators.stop()
+        await clients.close()
+
+
+async def serve(settings: Settings, keyring: Keyring, queues: Sequence[str]) -> None:
+    """Work until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await run(settings, keyring, queues, stop)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit status 0 for an orderly stop, 2 for settings or queues that do not fit."""
+    configure_logging("worker")
+    queues = arguments or QUEUES
+    if unknown := set(queues) - set(QUEUES):
+        sys.stderr.write(f"no such queue: {', '.join(sorted(unknown))}; there are {', '.join(QUEUES)}\n")
+        return 2
+    try:
+        settings, keyring = load()
+        asyncio.run(serve(settings, keyring, queues))
+    except SettingsError as error:
+        sys.stderr.write(f"amrutam worker cannot start:\n{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Durable stories, one a feature."""

@@ -1,0 +1,144 @@
+"""A booking's life: a time is claimed or refused, paid for or lost, kept until the visit, or given back."""
+
+import asyncio
+from datetime import datetime, timedelta
+
+from temporalio import workflow
+
+from activities.booking import BookingActivities
+from amrutam.domain.booking import NEXT, UNPAID, Booking, CancelBooking, ClaimTime, Status
+from amrutam.domain.errors import DomainError, InvalidState
+from amrutam.temporal import BOOKING_STATUS
+from workflows.policies import WRITE
+from workflows.refusals import refusal_of
+
+
+@workflow.defn(name="Booking")
+class BookingWorkflow:
+    """`booking/<id>`: owns the booking's status from the claim until the visit is due."""
+
+    def __init__(self) -> None:
+        self._claimed: Booking | None = None
+        self._booking: Booking | None = None
+        self._refusal: DomainError | None = None
+        self._one_at_a_time = asyncio.Lock()
+        self._timeline: list[str] = []
+
+    @workflow.run
+    async def run(self, command: ClaimTime) -> str:
+        """Returns the state in which the booking was left; `refused` where it never came to be."""
+        try:
+            booking = await self._claim(command)
+        except DomainError as refusal:
+            return await self._refuse(refusal)
+        try:
+            if not await self._settled_before(booking.expires_at):
+                await self._expire()
+            if self._is(Status.CONFIRMED):
+                await self._until_the_visit_is_due(booking.starts_at)
+        except asyncio.CancelledError:  # asked for by an operator, in the web UI or by the CLI
+            await self._withdraw()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self._now.status
+
+    @workflow.update
+    async def outcome(self) -> Booking:
+        """Answer the one who books as soon as the time is claimed. Raises the refusal."""
+        await workflow.wait_condition(lambda: self._claimed is not None or self._refusal is not None)
+        if self._claimed is None:
+            raise self._refusal or InvalidState()
+        return self._claimed
+
+    @workflow.update
+    async def cancel(self, command: CancelBooking) -> Booking:
+        """Give the time back. The same command twice cancels once. Raises InvalidState."""
+        await workflow.wait_condition(lambda: self._booking is not None or self._refusal is not None)
+        async with self._one_at_a_time:
+            booking = await workflow.execute_local_activity_method(BookingActivities.cancel, command, **WRITE.options())
+            self._move_to(booking, f"Cancelled by the {command.actor.role}")
+            return booking
+
+    @cancel.validator
+    def _may_cancel(self, command: CancelBooking) -> None:  # noqa: ARG002 - a validator takes what its update takes
+        if self._booking is not None:
+            self._booking.check_cancellable(workflow.now())
+
+    async def _claim(self, command: ClaimTime) -> Booking:
+        async with self._one_at_a_time:
+            try:
+                booking = await workflow.execute_local_activity_method(
+                    BookingActivities.claim, command, **WRITE.options()
+                )
+            except Exception as error:
+                raise refusal_of(error) from error
+            self._claimed = booking
+            self._move_to(booking, "Time held, payment is due" if booking.expires_at else "Confirmed")
+            return booking
+
+    async def _refuse(self, refusal: DomainError) -> str:
+        self._refusal = refusal
+        self._show(f"Refused: {refusal.code}")
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return "refused"
+
+    async def _settled_before(self, expires_at: datetime | None) -> bool:
+        """Whether the booking left its unpaid states in time."""
+        if expires_at is None:
+            return True
+        try:
+            await workflow.wait_condition(
+                lambda: self._now.status not in UNPAID, timeout=_from_now(expires_at), timeout_summary="hold expires"
+            )
+        except TimeoutError:
+            return False
+        return True
+
+    async def _expire(self) -> None:
+        async with self._one_at_a_time:
+            if self._now.status in UNPAID:
+                booking = await workflow.execute_local_activity_method(
+                    BookingActivities.expire, self._now.id, **WRITE.options()
+                )
+                self._move_to(booking, "Hold expired, the time is free again")
+
+    async def _withdraw(self) -> None:
+        async with self._one_at_a_time:
+            if Status.CANCELLED in NEXT[self._now.status]:
+                booking = await workflow.execute_local_activity_method(
+                    BookingActivities.withdraw, self._now.id, **WRITE.options()
+                )
+                self._move_to(booking, "Cancelled by an operator")
+
+    async def _until_the_visit_is_due(self, starts_at: datetime) -> None:
+        try:
+            await workflow.wait_condition(
+                lambda: not self._is(Status.CONFIRMED), timeout=_from_now(starts_at), timeout_summary="visit is due"
+            )
+        except TimeoutError:
+            self._show("The visit is due")
+
+    @property
+    def _now(self) -> Booking:
+        """The booking as it stands; asked only after the claim."""
+        if self._booking is None:
+            raise InvalidState("The booking is not claimed yet.")
+        return self._booking
+
+    def _is(self, status: Status) -> bool:
+        return self._now.status is status
+
+    def _move_to(self, booking: Booking, words: str) -> None:
+        moved = self._booking is None or self._booking.status is not booking.status
+        self._booking = booking
+        if moved:
+            workflow.upsert_search_attributes([BOOKING_STATUS.value_set(booking.status)])
+            self._show(words)
+
+    def _show(self, words: str) -> None:
+        """One more line of the timeline that support reads in the web UI."""
+        self._timeline.append(f"- {workflow.now():%Y-%m-%d %H:%M:%S} UTC: {words}")
+        workflow.set_current_details("\n".join(self._timeline))
+
+
+def _from_now(moment: datetime) -> timedelta:
+    return max(moment - workflow.now(), timedelta(0))
