@@ -18,6 +18,7 @@ from activities.maintenance import MaintenanceActivities
 from activities.notification import NotificationActivities
 from amrutam.crypto import Keyring
 from amrutam.domain.booking import HoldLimits
+from amrutam.domain.wallclock import use_pinned_tzdata
 from amrutam.gateways.mail import mailer_for
 from amrutam.preflight import check_database, database_state, load
 from amrutam.relay import Relay, refresh_caches, send_mails
@@ -137,6 +138,7 @@ async def serve(settings: Settings, keyring: Keyring, queues: Sequence[str]) -> 
 
 def main(arguments: Sequence[str]) -> int:
     """Exit status 0 for an orderly stop, 2 for settings or queues that do not fit."""
+    use_pinned_tzdata()
     configure_logging("worker")
     queues = arguments or QUEUES
     if unknown := set(queues) - set(QUEUES):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from amrutam import migrations
 from amrutam.crypto import Keyring
+from amrutam.domain.wallclock import use_pinned_tzdata
 from amrutam.migrations import MigrationError
 from amrutam.preflight import load
 from amrutam.settings import SettingsError
@@ -87,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0 when done, 1 when it failed, 2 when settings or arguments do not fit."""
+    use_pinned_tzdata()
     given = parser().parse_args(arguments)
     try:
         return given.run(given)

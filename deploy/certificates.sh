@@ -1,7 +1,7 @@
 #!/bin/sh
 # deploy/certificates.sh [FOLDER]: a private authority and one certificate for each service, valid for a year, written
 # where docker-compose.yml mounts them. Run as root, so that each key can be given to the account that reads it; run
-# again to renew. The authority's own key stays in FOLDER/authority: keep it off the server.
+# again to renew. The authority's own key stays in FOLDER/authority: keep it off the server, put it back to renew.
 # Or bring your own: each folder takes ca.pem, cert.pem and key.pem (PEM), the names are in `issue` below.
 set -eu
 folder="${1:-$(dirname "$0")/production}"

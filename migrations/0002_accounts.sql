@@ -13,7 +13,7 @@ CREATE TABLE users (
     address bytea,
     date_of_birth bytea,
     email_verified_at timestamptz,
-    version integer NOT NULL DEFAULT 1,
+    version bigint NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON COLUMN users.phone IS 'sealed with the person''s data key';

@@ -38,7 +38,7 @@ class System:
 @pytest.fixture(scope="session")
 async def servers() -> AsyncGenerator[Servers, None]:
     """PostgreSQL, Valkey and Temporal on free ports, with migrations applied and the demo data in."""
-    servers = Servers(await scratch_folder(), Ports(), Console())
+    servers = Servers(scratch_folder(), Ports(), Console())
     await servers.start()
     try:
         yield servers

@@ -2,6 +2,7 @@
 
 import sys
 
+from amrutam.domain.wallclock import use_pinned_tzdata
 from amrutam.preflight import load
 from amrutam.settings import SettingsError
 from amrutam.telemetry import configure_logging
@@ -10,6 +11,7 @@ from web.app import create_app
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT. Exit status 0 for an orderly stop, 2 for settings that do not fit."""
+    use_pinned_tzdata()
     configure_logging("web")
     try:
         settings, keyring = load()

@@ -62,7 +62,8 @@ def create_app(settings: Settings, keyring: Keyring) -> "Sanic[Any, Any]":
         {
             "REQUEST_MAX_SIZE": settings.max_body_bytes,
             "REQUEST_TIMEOUT": settings.request_timeout_seconds,
-            "RESPONSE_TIMEOUT": settings.request_timeout_seconds,
+            # Body and handler have a time limit each, kept by the router; this only catches what slips past it.
+            "RESPONSE_TIMEOUT": settings.request_timeout_seconds * 3,
             "KEEP_ALIVE_TIMEOUT": 75,
             "GRACEFUL_SHUTDOWN_TIMEOUT": 8.0,
             "ACCESS_LOG": False,

@@ -1,8 +1,8 @@
 """Hours, exceptions and slots as clients see them."""
 
-from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -21,6 +21,8 @@ USUAL_DAYS = 7
 _DAY = timedelta(days=1)
 # No horizon is longer; zones and slots reach a little over it.
 _FARTHEST = 368 * _DAY
+# Slots are in UTC: an ISO time without its `+00:00`.
+_WITHOUT_OFFSET = -6
 
 
 class AvailabilityKept(Availability):
@@ -109,32 +111,26 @@ def within_reach(now: datetime) -> Span:
 
 
 def rendered(doctor: Bookable, asked: Asked, taken: Iterable[Span], now: datetime) -> bytes:
-    """The body of a `SlotList`. Built by hand: a month may hold three thousand slots."""
+    """The body of a `SlotList`. Put together by hand: a month may hold three thousand slots."""
     slots = open_slots(
         doctor.availability, asked.first, asked.last, asked.zone, now=now, blocked=doctor.blocked, taken=taken
     )
-    fees = {mode: fee.model_dump() for mode, fee in doctor.fees.items()}
-    items: list[dict[str, Any]] = []
-    for slot in slots:
-        modes = [mode for mode in slot.modes if mode in fees]
-        if asked.mode in modes or (modes and asked.mode is None):
-            items.append(_item(slot, modes, _fee(fees, [asked.mode] if asked.mode else modes), asked.zone))
-    return parsing.dump({"doctor_id": str(doctor.doctor_id), "time_zone": asked.zone.key, "items": items})
+    offers = {modes: _offer(doctor.fees, modes, asked.mode) for modes in {slot.modes for slot in slots}}
+    items = [_item(slot, offer, asked.zone) for slot in slots if (offer := offers[slot.modes])]
+    head = f'"doctor_id":"{doctor.doctor_id}","time_zone":"{asked.zone.key}"'
+    return f'{{{head},"items":[{",".join(items)}]}}'.encode()
 
 
-def _fee(fees: dict[Mode, dict[str, Any]], modes: Sequence[Mode]) -> dict[str, Any]:
-    return min((fees[mode] for mode in modes), key=lambda fee: fee["amount"])
+def _offer(fees: Mapping[Mode, Money], modes: Iterable[Mode], asked: Mode | None) -> str | None:
+    """The part of an item that slots of the same modes share. None where the mode asked for is not among them."""
+    offered = [mode for mode in modes if mode in fees]
+    if not offered or asked not in {None, *offered}:
+        return None
+    fee = fees[asked] if asked else min((fees[mode] for mode in offered), key=lambda fee: fee.amount)
+    return f'"modes":{parsing.dump(offered).decode()},"fee":{fee.model_dump_json()}'
 
 
-def _item(slot: Slot, modes: Sequence[Mode], fee: dict[str, Any], zone: ZoneInfo) -> dict[str, Any]:
-    return {
-        "starts_at": _utc(slot.starts_at),
-        "ends_at": _utc(slot.ends_at),
-        "local_start": slot.starts_at.astimezone(zone).isoformat(),
-        "modes": modes,
-        "fee": fee,
-    }
-
-
-def _utc(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+def _item(slot: Slot, offer: str, zone: ZoneInfo) -> str:
+    starts_at, ends_at = slot.starts_at.isoformat()[:_WITHOUT_OFFSET], slot.ends_at.isoformat()[:_WITHOUT_OFFSET]
+    local = slot.starts_at.astimezone(zone).isoformat()
+    return f'{{"starts_at":"{starts_at}Z","ends_at":"{ends_at}Z","local_start":"{local}",{offer}}}'

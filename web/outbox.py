@@ -19,7 +19,7 @@ outbox = Feature("outbox")
 class OutboxQuery(Message):
     """Whose mails."""
 
-    to: EmailAddress | None = Field(None, description="only mails to this address")
+    to: EmailAddress | None = Field(default=None, description="only mails to this address")
     limit: int = Field(20, ge=1, le=100)
 
 

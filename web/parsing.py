@@ -1,5 +1,6 @@
 """The edge: bytes become models here, or a clear refusal that names each field."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any, TypeVar, cast, get_origin
@@ -8,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from sanic import Request
 
-from amrutam.domain.errors import Fault, MalformedJson, UnsupportedMediaType, ValidationFailed
+from amrutam.domain.errors import Fault, MalformedJson, RequestTimeout, UnsupportedMediaType, ValidationFailed
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -16,6 +17,21 @@ M = TypeVar("M", bound=BaseModel)
 def header(request: Request, name: str) -> str:
     """A header's value, the first where it is repeated, `""` where it is absent."""
     return cast("str | None", request.headers.get(name)) or ""
+
+
+async def receive_body(request: Request, most_bytes: int, seconds: float) -> None:
+    """Read the whole body into `request.body`. Raises RequestTimeout when it does not arrive in time, and
+    Sanic's PayloadTooLarge when there is more of it.
+    """
+    stream = cast("Any", request.stream)
+    stream.request_max_size = most_bytes
+    try:
+        async with asyncio.timeout(seconds):
+            await request.receive_body()
+    except TimeoutError:
+        # Sanic would wait for the rest before it lets the connection go.
+        stream.keep_alive, stream.request_body = False, None
+        raise RequestTimeout from None
 
 
 def body(request: Request, model: type[M]) -> M:

@@ -4,6 +4,7 @@ A handler is `async def name(call, …)`. Beside `call` it may take `command` (t
 both pydantic models, and path parameters by name. `@feature.post(path, …)` says the rest.
 """
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pydantic import BaseModel
 from sanic import HTTPResponse, Request, Sanic
 
 from amrutam.domain.common import Role
-from amrutam.domain.errors import DomainError, Forbidden, Unauthenticated
+from amrutam.domain.errors import DomainError, Forbidden, Unauthenticated, Unavailable
 from amrutam.telemetry import HTTP_IN_FLIGHT
 from web import idempotency, parsing
 from web.context import Answer, Call, Services
@@ -116,7 +117,13 @@ class Feature:
     def mount(self, app: "Sanic[Any, Any]", services: Callable[[], Services]) -> None:
         """Add the routes to the application."""
         for route in self.routes:
-            app.add_route(_serve(route, services), _sanic_path(route.path), methods=[route.method], name=route.name)
+            app.add_route(
+                _serve(route, services),
+                _sanic_path(route.path),
+                methods=[route.method],
+                name=route.name,
+                stream=True,  # so that a stranger is refused before the body is read, and a slow body is given up
+            )
 
 
 def _sanic_path(path: str) -> str:
@@ -131,17 +138,29 @@ def _serve(route: Route, services: Callable[[], Services]) -> Callable[..., Coro
         call = Call(services(), request, route.roles)
         with HTTP_IN_FLIGHT.track_inprogress():
             authenticate(call)
-            given: dict[str, Any] = dict(path)
-            if route.query:
-                given["query"] = parsing.query(request, route.query)
-            if route.command:
-                given["command"] = parsing.body(request, route.command)
-            if route.idempotency is not Idempotency.NONE:
-                required = route.idempotency is Idempotency.REQUIRED
-                call.operation = await idempotency.begin(call, route.name, required=required)
-            return render(call, await route.handler(call, **given))
+            settings = call.services.settings
+            if route.method != "GET":
+                await parsing.receive_body(request, settings.max_body_bytes, settings.request_timeout_seconds)
+            try:
+                async with asyncio.timeout(settings.request_timeout_seconds):
+                    return render(call, await _handle(route, call, path))
+            except TimeoutError:
+                raise Unavailable from None
 
     return serve
+
+
+async def _handle(route: Route, call: Call, path: dict[str, Any]) -> Answer:
+    """Parse, make the record, call the handler."""
+    given = dict(path)
+    if route.query:
+        given["query"] = parsing.query(call.request, route.query)
+    if route.command:
+        given["command"] = parsing.body(call.request, route.command)
+    if route.idempotency is not Idempotency.NONE:
+        required = route.idempotency is Idempotency.REQUIRED
+        call.operation = await idempotency.begin(call, route.name, required=required)
+    return await route.handler(call, **given)
 
 
 def authenticate(call: Call) -> None:

@@ -83,7 +83,9 @@ class Profile(Message):
     date_of_birth: CalendarDate | None = None
     sex: Sex | None = None
     phone: Phone | None = None
-    address: Annotated[Prose, Field(min_length=1, max_length=500)] | None = Field(None, description="postal address")
+    address: Annotated[Prose, Field(min_length=1, max_length=500)] | None = Field(
+        default=None, description="postal address"
+    )
     time_zone: TimeZone = "UTC"
     locale: Locale = "en"
 
@@ -132,7 +134,9 @@ class LogIn(Message):
 
     email: EmailAddress
     password: GivenPassword
-    device_name: Line | None = Field(None, description="how the person calls this device", examples=["Asha's phone"])
+    device_name: Line | None = Field(
+        default=None, description="how the person calls this device", examples=["Asha's phone"]
+    )
 
 
 class Refresh(Message):

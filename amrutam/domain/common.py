@@ -1,5 +1,6 @@
 """Words that every feature uses."""
 
+import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -51,17 +52,20 @@ def _rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _only_text(value: Any) -> Any:
-    """Numbers are not times on this wire: pydantic would take them for seconds since 1970."""
-    if isinstance(value, int | float):
-        raise ValueError("should be an RFC 3339 time with its offset, such as 2026-03-01T10:00:00Z")
-    return value
+_RFC3339 = re.compile(r"[12]\d{3}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+
+
+def _check_rfc3339(value: Any) -> Any:
+    """Numbers, and text of digits alone, are no times here: pydantic would take them for seconds since 1970."""
+    if isinstance(value, datetime) or (isinstance(value, str) and _RFC3339.fullmatch(value)):
+        return value
+    raise ValueError("should be an RFC 3339 time with its offset, such as 2026-03-01T10:00:00Z")
 
 
 # Needs an offset on the way in, is `…Z` on the way out.
 Instant = Annotated[
     AwareDatetime,
-    BeforeValidator(_only_text),
+    BeforeValidator(_check_rfc3339),
     PlainSerializer(_rfc3339, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-03-01T04:30:00Z"]}),
 ]

@@ -1,6 +1,7 @@
 """Time as people read it from a clock on the wall, and the moments that it stands for."""
 
 import re
+import zoneinfo
 from bisect import bisect_left
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
@@ -109,3 +110,8 @@ def _change(low: datetime, high: datetime, zone: ZoneInfo) -> datetime:
         seconds, x=True, key=lambda each: _offset((low + timedelta(seconds=each)).astimezone(zone)) != before
     )
     return low + timedelta(seconds=changed)
+
+
+def use_pinned_tzdata() -> None:
+    """Take time zones from the pinned `tzdata` package alone, so that every process, wherever it runs, has the same."""
+    zoneinfo.reset_tzpath(to=())

@@ -167,7 +167,7 @@ def _read(file: Path) -> StoredMail:
         id=UUID(file.name.partition(".")[0]),
         to=str(message["To"]),
         subject=str(message["Subject"]),
-        text=body.get_content() if body else "",
+        text=body.get_content().replace("\r\n", "\n") if body else "",
         attachments=[part.get_filename() or "" for part in message.iter_attachments()],
         created_at=message["Date"].datetime.astimezone(UTC),
     )

@@ -73,11 +73,16 @@ def is_open(port: int) -> bool:
 
 async def answers_ok(url: str) -> bool:
     """Whether this address answers 200."""
+    return await status_of(url) == httpx.codes.OK.value
+
+
+async def status_of(url: str) -> int | None:
+    """The HTTP status that this address answers with; None when it does not answer."""
     try:
         async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
-            return (await client.get(url)).is_success
+            return (await client.get(url)).status_code
     except httpx.HTTPError:
-        return False
+        return None
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ from typing import Any
 from amrutam.stack.build import SERVER, WEB_UI
 from amrutam.stack.folders import Folders, write_private
 from amrutam.stack.part import Part
-from amrutam.stack.ports import LOOPBACK, answers_ok, free_port, is_open
+from amrutam.stack.ports import LOOPBACK, answers_ok, free_port, is_open, status_of
 from amrutam.stack.postgres import TEMPORAL, Postgres
 from amrutam.stack.process import Program
 from amrutam.stack.temporal_config import InnerPorts, Store, dynamic, dynamic_values, server, web_ui
-from amrutam.stack.temporal_schema import ensure_schemas
+from amrutam.stack.temporal_schema import ensure_schemas, forget_members
 
 NAMESPACE = "amrutam"
+NOT_FOUND = 404
 
 
 class Temporal(Part):
@@ -38,7 +39,13 @@ class Temporal(Part):
         """Of the frontend's HTTP interface. Asking there needs no client library, whose threads outlive a test."""
 
     async def _answers(self) -> bool:
-        return is_open(self.port) and await answers_ok(f"http://{LOOPBACK}:{self._http_port}/api/v1/system-info")
+        """The frontend answers before history and matching have found their place, so they are asked for too."""
+        namespace = f"http://{LOOPBACK}:{self._http_port}/api/v1/namespaces/temporal-system"
+        return (
+            is_open(self.port)
+            and await status_of(f"{namespace}/workflows/no-such-workflow") == NOT_FOUND
+            and await answers_ok(f"{namespace}/task-queues/default-worker-tq")
+        )
 
 
 class OfficialTemporal(Temporal):
@@ -51,7 +58,7 @@ class OfficialTemporal(Temporal):
 
     async def _prepare(self) -> Program:
         await ensure_schemas(self._postgres)
-        # Kept over a restart, so that the members recorded in the database are soon the right ones again.
+        await forget_members(self._postgres)
         inner = self._inner = self._inner or InnerPorts.free(self.port)
         store = Store(self._postgres.port, TEMPORAL, self._postgres.password(TEMPORAL))
         dynamic_file = _write(self._folders.temporal / "dynamic.yaml", dynamic())

@@ -19,6 +19,18 @@ async def ensure_schemas(postgres: Postgres) -> None:
     await asyncio.gather(*(_ensure(postgres, database, schema) for database, schema in SCHEMAS.items()))
 
 
+async def forget_members(postgres: Postgres) -> None:
+    """Remove the members of the last run. This server is the only one on its database; it would look for them first.
+
+    With those of a server that was killed half a minute ago, a start took 47 s instead of one.
+    """
+    connection = await postgres.connect(STORE)
+    try:
+        await connection.execute("DELETE FROM cluster_membership")
+    finally:
+        await connection.close()
+
+
 async def _ensure(postgres: Postgres, database: str, schema: str) -> None:
     """A new one is made under another name and renamed when whole, so that a crash leaves no half of one."""
     connection = await postgres.connect()

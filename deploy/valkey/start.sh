@@ -3,5 +3,5 @@
 set -eu
 exec valkey-server /etc/amrutam/shared/shared.conf - <<CONFIG
 include /etc/amrutam/mode/valkey.conf
-requirepass ${VALKEY_PASSWORD}
+requirepass ${VALKEYCLI_AUTH}
 CONFIG

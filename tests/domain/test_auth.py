@@ -18,7 +18,11 @@ TODAY = date(2026, 3, 1)
 ID = UUID("018f0000-0000-7000-8000-000000000001")
 TOKEN_ID = UUID("018f0000-0000-7000-8000-000000000002")
 SESSION = Session(
-    id=ID, user_id=ID, roles=frozenset({Role.PATIENT}), authenticated_at=datetime(2026, 3, 1, tzinfo=UTC), methods=["pwd"]
+    id=ID,
+    user_id=ID,
+    roles=frozenset({Role.PATIENT}),
+    authenticated_at=datetime(2026, 3, 1, tzinfo=UTC),
+    methods=["pwd"],
 )
 
 
@@ -50,7 +54,9 @@ def test_one_mailbox_is_one_account_however_it_is_written(given_as: str, kept_as
     assert _register(email=given_as).email == kept_as
 
 
-@pytest.mark.parametrize(("given_as", "kept_as"), [("+91 98765 43210", "+919876543210"), ("+1 (415) 555-0100", "+14155550100")])
+@pytest.mark.parametrize(
+    ("given_as", "kept_as"), [("+91 98765 43210", "+919876543210"), ("+1 (415) 555-0100", "+14155550100")]
+)
 def test_a_phone_number_is_kept_without_its_punctuation(given_as: str, kept_as: str) -> None:
     assert _register(phone=given_as).phone == kept_as
 

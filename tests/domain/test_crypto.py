@@ -151,7 +151,7 @@ def test_a_token_whose_claims_were_changed_is_refused(tokens: AccessTokens) -> N
 
 
 def test_an_unsigned_token_is_refused(tokens: AccessTokens, keyring: Keyring) -> None:
-    unsigned = jwt.encode(_claims(), None, "none", {"kid": keyring.signing.current, "typ": "at+jwt"})
+    unsigned = jwt.encode(_claims(), "", "none", {"kid": keyring.signing.current, "typ": "at+jwt"})
     with pytest.raises(Unauthenticated):
         tokens.check(unsigned)
 

@@ -30,7 +30,7 @@ DAY = timedelta(days=1)
 WEEK = 7 * 1440
 DAYS = tuple(Weekday)
 ZONES = sorted(available_timezones() - {"localtime", "Factory"})
-QUICK = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Question(NamedTuple):

@@ -102,10 +102,14 @@ async def test_the_key_that_was_used_least_recently_is_forgotten_first(db: Datab
 
 async def test_a_key_whose_transaction_rolled_back_is_not_remembered(db: Database, keyring: Keyring) -> None:
     keys, person = PersonKeys(keyring), new_id()
-    with pytest.raises(ZeroDivisionError):
+
+    async def fail() -> None:
         async with db.transaction() as connection:
             await keys.create(connection, person)
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
     async with db.connection() as connection:
         with pytest.raises(DataKeyMissing):
             await keys.of(connection, person)

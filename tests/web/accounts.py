@@ -15,7 +15,7 @@ from tests.people import Person
 Outbox = Callable[..., Awaitable[list[dict[str, Any]]]]
 MakePatient = Callable[[], Awaitable[Person]]
 
-PASSWORD = "correct horse battery staple"
+PASSWORD = "correct horse battery staple"  # noqa: S105 - of accounts that live as long as the test
 
 
 def new_address() -> str:

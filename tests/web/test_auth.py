@@ -232,9 +232,7 @@ async def test_asking_for_another_mail_tells_nothing_of_an_address(
     assert links == 0
 
 
-async def test_a_link_lies_in_the_database_as_a_hash_only(
-    api: httpx.AsyncClient, outbox: Outbox, db: Database
-) -> None:
+async def test_a_link_lies_in_the_database_as_a_hash_only(api: httpx.AsyncClient, outbox: Outbox, db: Database) -> None:
     email = new_address()
     await register(api, email)
     token = token_in((await outbox(email))[0])

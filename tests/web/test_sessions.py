@@ -68,9 +68,7 @@ async def test_reuse_of_a_refresh_token_ends_its_session(
     assert noted == "auth.refresh_token_reused"
 
 
-async def test_a_lost_answer_logs_nobody_out(
-    api: httpx.AsyncClient, db: Database, make_patient: MakePatient
-) -> None:
+async def test_a_lost_answer_logs_nobody_out(api: httpx.AsyncClient, db: Database, make_patient: MakePatient) -> None:
     first = await signed_in(api, db, make_patient)
     await refresh(api, first["refresh_token"])  # the answer never arrived
     again = await refresh(api, first["refresh_token"])

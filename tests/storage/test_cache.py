@@ -1,0 +1,281 @@
+"""The cache: a hit is fresh, a miss is shared, and without Redis everything is right all the same."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from prometheus_client import REGISTRY
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from structlog.testing import capture_logs
+
+from amrutam.ids import new_id
+from amrutam.settings import Settings
+from amrutam.stack.folders import Folders
+from amrutam.stack.ports import LOOPBACK
+from amrutam.stack.valkey import Valkey
+from amrutam.storage.cache import Cache, groups_of
+from tests.polling import until
+
+LONG = 60.0
+
+
+class Source:
+    """Stands for the database: a number, and how often it was read."""
+
+    def __init__(self) -> None:
+        self.value = 1
+        self.reads = 0
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def fill(self) -> bytes:
+        """Read now, answer when the gate is open."""
+        self.reads += 1
+        value = self.value
+        await asyncio.sleep(0)
+        await self.open.wait()
+        return b"%d" % value
+
+    async def is_read(self) -> bool:
+        return self.reads > 0
+
+
+@pytest.fixture
+async def cache(settings: Settings) -> AsyncGenerator[Cache, None]:
+    """As a process has it."""
+    cache = Cache(Redis.from_url(settings.redis_url.get_secret_value(), **Cache.CONNECTION))
+    yield cache
+    await cache.close()
+
+
+@pytest.fixture
+async def neighbour(settings: Settings) -> AsyncGenerator[Cache, None]:
+    """As another process has it."""
+    cache = Cache(Redis.from_url(settings.redis_url.get_secret_value(), **Cache.CONNECTION))
+    yield cache
+    await cache.close()
+
+
+@pytest.fixture
+async def valkey(tmp_path: Path) -> AsyncGenerator[Valkey, None]:
+    """A Valkey of the test's own, that it may stop."""
+    folders = Folders(tmp_path)
+    folders.make()
+    valkey = Valkey(folders, 0)
+    await valkey.start()
+    yield valkey
+    await valkey.stop()
+
+
+@pytest.fixture
+def group() -> str:
+    """Nobody else's; its name is also the label of its metrics."""
+    return f"{new_id()}/x"
+
+
+async def _body(cache: Cache, group: str, fill: Callable[[], Awaitable[bytes | None]], key: str = "k") -> bytes | None:
+    entry = await cache.get(group, key, LONG, fill)
+    return entry.body if entry else None
+
+
+def _fills(group: str, result: str) -> float:
+    labels = {"cache": group.partition("/")[0], "result": result}
+    return REGISTRY.get_sample_value("amrutam_cache_fills_total", labels) or 0
+
+
+async def test_a_hit_reads_no_database_and_keeps_its_tag(cache: Cache, neighbour: Cache, group: str) -> None:
+    source = Source()
+    first = await cache.get(group, "k", LONG, source.fill)
+    again = await neighbour.get(group, "k", LONG, source.fill)
+    assert first == again
+    assert first is not None
+    assert (first.body, source.reads) == (b"1", 1)
+
+
+async def test_an_invalidation_drops_every_entry_of_its_group_and_no_other(
+    cache: Cache, neighbour: Cache, group: str
+) -> None:
+    source, other = Source(), f"{group}y"
+    for place, key in ((group, "a"), (group, "b"), (other, "a")):
+        await _body(cache, place, source.fill, key)
+    source.value = 2
+    await neighbour.invalidate(group)
+    assert await _body(cache, group, source.fill, "a") == b"2"
+    assert await _body(cache, group, source.fill, "b") == b"2"
+    assert await _body(cache, other, source.fill, "a") == b"1"
+
+
+async def test_a_fill_that_read_before_an_invalidation_is_refused(cache: Cache, neighbour: Cache, group: str) -> None:
+    source = Source()
+    source.open.clear()
+    slow = asyncio.create_task(_body(cache, group, source.fill))
+    await until(source.is_read)
+    source.value = 2
+    await neighbour.invalidate(group)
+    source.open.set()
+    assert await slow == b"1"  # asked before the change, answered as it was then
+    assert _fills(group, "refused") == 1
+    assert await _body(cache, group, source.fill) == b"2"
+
+
+async def test_who_asks_after_an_invalidation_does_not_join_a_fill_from_before(
+    cache: Cache, neighbour: Cache, group: str
+) -> None:
+    source = Source()
+    source.open.clear()
+    slow = asyncio.create_task(_body(cache, group, source.fill))
+    await until(source.is_read)
+    source.value = 2
+    await neighbour.invalidate(group)
+    late = asyncio.create_task(_body(cache, group, source.fill))
+
+    async def both_read() -> bool:
+        return source.reads == 2
+
+    await until(both_read)
+    source.open.set()
+    assert (await slow, await late) == (b"1", b"2")
+
+
+async def test_a_storm_of_changes_never_shows_what_was_invalidated_before_the_read(
+    cache: Cache, neighbour: Cache, group: str
+) -> None:
+    source, settled, caches = Source(), 1, (cache, neighbour)
+
+    async def write() -> None:
+        nonlocal settled
+        for round_ in range(60):
+            source.value += 1
+            written = source.value
+            await caches[round_ % 2].invalidate_surely(group)
+            settled = max(settled, written)
+
+    async def read(through: Cache) -> None:
+        for _ in range(60):
+            at_least = settled
+            body = await _body(through, group, source.fill)
+            assert body is not None
+            assert int(body) >= at_least
+
+    await asyncio.gather(write(), write(), *(read(caches[reader % 2]) for reader in range(6)))
+
+
+async def test_concurrent_misses_share_one_fill(cache: Cache, group: str) -> None:
+    source = Source()
+    bodies = await asyncio.gather(*(_body(cache, group, source.fill) for _ in range(50)))
+    assert (set(bodies), source.reads) == ({b"1"}, 1)
+
+
+async def test_a_fill_goes_on_when_the_caller_who_began_it_is_gone(cache: Cache, group: str) -> None:
+    source = Source()
+    source.open.clear()
+    leader = asyncio.create_task(_body(cache, group, source.fill))
+    await until(source.is_read)
+    follower = asyncio.create_task(_body(cache, group, source.fill))
+    leader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leader
+    source.open.set()
+    assert (await follower, source.reads) == (b"1", 1)
+
+
+async def test_a_fill_that_fails_fails_only_the_caller_who_began_it(cache: Cache, group: str) -> None:
+    source, together = Source(), asyncio.Barrier(5)
+
+    async def fails_once() -> bytes:
+        body = await source.fill()
+        if source.reads == 1:
+            raise LookupError("the database went away")
+        return body
+
+    async def ask() -> bytes | None:
+        await together.wait()
+        return await _body(cache, group, fails_once)
+
+    source.open.clear()
+    asking = [asyncio.create_task(ask()) for _ in range(5)]
+    await until(source.is_read)
+    source.open.set()
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(each) for each in answers].count(LookupError) <= 1
+    assert answers.count(b"1") >= 4
+
+
+async def test_that_there_is_nothing_is_remembered_until_there_is_something(cache: Cache, group: str) -> None:
+    reads, there = 0, False
+
+    async def fill() -> bytes | None:
+        nonlocal reads
+        reads += 1
+        return b"here" if there else None
+
+    assert [await _body(cache, group, fill), await _body(cache, group, fill), reads] == [None, None, 1]
+    there = True
+    await cache.invalidate(group)
+    assert await _body(cache, group, fill) == b"here"
+
+
+async def test_an_entry_ends_with_its_time(cache: Cache, group: str) -> None:
+    source = Source()
+    await cache.get(group, "k", 0.05, source.fill)
+    source.value = 2
+
+    async def renewed() -> bool:
+        entry = await cache.get(group, "k", 0.05, source.fill)
+        return entry is not None and entry.body == b"2"
+
+    await until(renewed)
+
+
+async def test_without_redis_each_read_is_fresh_and_the_log_says_so_once(valkey: Valkey, group: str) -> None:
+    cache, source = Cache(Redis.from_url(valkey.url, **Cache.CONNECTION)), Source()
+    await _body(cache, group, source.fill)
+    await valkey.stop()
+    with capture_logs() as logs:
+        for value in range(2, 40):
+            source.value = value
+            await cache.invalidate(group)
+            assert await _body(cache, group, source.fill) == b"%d" % value
+        with pytest.raises(RedisError):
+            await cache.invalidate_surely(group)
+    assert [line["event"] for line in logs if line["log_level"] != "debug"] == ["cache.redis_away"]
+    await valkey.start()
+
+    async def hit_again() -> bool:
+        before = source.reads
+        return await _body(cache, group, source.fill) == b"39" and source.reads == before
+
+    await until(hit_again)
+    await cache.close()
+
+
+async def test_a_redis_that_accepts_and_never_answers_is_away_too(group: str) -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    mute = await asyncio.start_server(say_nothing, LOOPBACK)
+    port: int = mute.sockets[0].getsockname()[1]
+    cache, source = Cache(Redis(host=LOOPBACK, port=port, **Cache.CONNECTION)), Source()
+    assert await _body(cache, group, source.fill) == b"1"
+    source.value = 2
+    assert await _body(cache, group, source.fill) == b"2"
+    await cache.close()
+    mute.close()
+    await mute.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("event", "data", "stale"),
+    [
+        ("doctor.changed", "{{}}", {"doctor/{id}", "slots/{id}", "doctors"}),
+        ("availability.changed", "{{}}", {"doctor/{id}", "slots/{id}", "doctors"}),
+        ("booking.cancelled", '{{"doctor_id": "{id}"}}', {"slots/{id}"}),
+        ("account.registered", "{{}}", set[str]()),
+    ],
+)
+def test_a_fact_makes_stale_what_shows_it(event: str, data: str, stale: set[str], some_id: UUID) -> None:
+    assert set(groups_of(event, some_id, data.format(id=some_id))) == {group.format(id=some_id) for group in stale}

@@ -1,0 +1,199 @@
+"""The manners of the contract: bad bodies, tokens, headers, limits."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from amrutam.crypto import Keyring
+from amrutam.settings import Settings
+from tests.conftest import System
+from tests.people import Person
+from tests.web.slots import free_times, wish
+
+MakePatient = Callable[[], Awaitable[Person]]
+MakeDoctor = Callable[..., Awaitable[Person]]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{", 400, "malformed_json"),
+        (b"\xff\xfe", 400, "malformed_json"),
+        (b"[]", 422, "validation_failed"),
+        (b"{}", 422, "validation_failed"),
+        (b"null", 422, "validation_failed"),
+    ],
+)
+async def test_a_body_that_is_not_what_it_should_be_is_refused(
+    api: httpx.AsyncClient, make_patient: MakePatient, body: bytes, status: int, code: str
+) -> None:
+    headers = {**(await make_patient()).writing(), "Content-Type": "application/json"}
+    answer = await api.post("/v1/bookings", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer", "code"),
+    [
+        ({"mode": "telepathy"}, "/mode", "enum"),
+        ({"doctor_id": "nobody"}, "/doctor_id", "uuid_parsing"),
+        ({"colour": "green"}, "/colour", "extra_forbidden"),
+        ({"reason": "a" * 4001}, "/reason", "string_too_long"),
+        ({"reason": "a\u0000b"}, "/reason", "value_error"),
+        ({"reason": 7}, "/reason", "string_type"),
+    ],
+)
+async def test_a_wrong_field_is_named(
+    api: httpx.AsyncClient,
+    make_patient: MakePatient,
+    make_doctor: MakeDoctor,
+    change: dict[str, Any],
+    pointer: str,
+    code: str,
+) -> None:
+    doctor = await make_doctor()
+    body = wish(doctor, (await free_times(api, doctor))[0]) | change
+    answer = await api.post("/v1/bookings", json=body, headers=(await make_patient()).writing())
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
+    assert [(fault["pointer"], fault["code"]) for fault in answer.json()["errors"]] == [(pointer, code)]
+
+
+async def test_another_content_type_is_refused(api: httpx.AsyncClient, make_patient: MakePatient) -> None:
+    headers = {**(await make_patient()).writing(), "Content-Type": "text/xml"}
+    answer = await api.post("/v1/bookings", content=b"<booking/>", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+
+
+async def test_a_huge_body_is_refused(api: httpx.AsyncClient, make_patient: MakePatient, settings: Settings) -> None:
+    headers = {**(await make_patient()).writing(), "Content-Type": "application/json"}
+    answer = await api.post("/v1/bookings", content=b" " * (settings.max_body_bytes + 1), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+async def test_unknown_pages_and_methods_are_problems_too(api: httpx.AsyncClient) -> None:
+    missing = await api.get("/v1/nothing")
+    wrong = await api.delete("/v1/bookings")
+    assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
+    assert (wrong.status_code, wrong.json()["code"]) == (405, "method_not_allowed")
+    assert set(wrong.headers["allow"].split(", ")) >= {"GET", "POST"}
+    assert (await api.get("/v1/bookings/not-a-uuid")).status_code == 404
+
+
+async def test_a_query_that_is_not_known_or_repeated_is_refused(
+    api: httpx.AsyncClient, make_patient: MakePatient
+) -> None:
+    headers = (await make_patient()).headers
+    for query, pointer in (("colour=green", "/colour"), ("limit=1&limit=2", "/limit"), ("limit=0", "/limit")):
+        answer = await api.get(f"/v1/bookings?{query}", headers=headers)
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer)
+
+
+async def test_every_answer_carries_its_id_and_guards(api: httpx.AsyncClient, make_patient: MakePatient) -> None:
+    headers = (await make_patient()).headers
+    sent = {**headers, "X-Request-Id": "from-the-app-1"}
+    answer = await api.get("/v1/bookings", headers=sent)
+    assert answer.headers["x-request-id"] == "from-the-app-1"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    refused = await api.get(f"/v1/bookings/{UUID(int=0)}", headers={**headers, "X-Request-Id": 'bad id"'})
+    assert refused.headers["x-request-id"] != 'bad id"'
+    assert refused.json()["request_id"] == refused.headers["x-request-id"]
+    assert refused.json()["instance"] == f"/v1/bookings/{UUID(int=0)}"
+
+
+async def test_an_origin_that_is_not_named_gets_no_leave(api: httpx.AsyncClient) -> None:
+    asked = {"Origin": "https://elsewhere.test", "Access-Control-Request-Method": "POST"}
+    answer = await api.request("OPTIONS", "/v1/bookings", headers=asked)
+    assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_a_body_that_never_ends_is_given_up(system: System, settings: Settings) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", system.api.port)
+    writer.write(b"POST /v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+    await writer.drain()
+    answer = await asyncio.wait_for(reader.read(), settings.request_timeout_seconds * 3)
+    assert answer.startswith(b"HTTP/1.1 408")
+    writer.close()
+    await writer.wait_closed()
+
+
+def _claims(settings: Settings, patient: Person, **changes: Any) -> dict[str, Any]:
+    now = int(datetime.now(UTC).timestamp())
+    claims = {
+        "iss": settings.public_url,
+        "aud": settings.public_url,
+        "sub": str(patient.id),
+        "sid": str(patient.id),
+        "roles": ["patient"],
+        "iat": now,
+        "exp": now + 600,
+        "jti": str(patient.id),
+        "auth_time": now,
+        "amr": ["pwd"],
+    }
+    return {**claims, **changes}
+
+
+async def test_only_our_own_tokens_open_the_door(
+    api: httpx.AsyncClient, make_patient: MakePatient, keyring: Keyring, settings: Settings
+) -> None:
+    patient = await make_patient()
+    kid = keyring.signing.current
+    ours, foreign = keyring.signing_key(kid), Ed25519PrivateKey.generate()
+    head = {"kid": kid, "typ": "at+jwt"}
+    past = int((datetime.now(UTC) - timedelta(minutes=1)).timestamp())
+
+    def signed(key: Any = ours, head: dict[str, Any] = head, **changes: Any) -> str:
+        return jwt.encode(_claims(settings, patient, **changes), key, algorithm="EdDSA", headers=head)
+
+    async def code(token: str) -> str:
+        answer = await api.get("/v1/bookings", headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+        return answer.json()["code"]
+
+    assert (await api.get("/v1/bookings", headers={"Authorization": f"Bearer {signed()}"})).status_code == 200
+    assert await code(signed(exp=past)) == "token_expired"
+    unsigned = jwt.encode(_claims(settings, patient), "", algorithm="none", headers=head)
+    wrong = [signed(foreign), signed(aud="another"), signed(iss="another"), unsigned, patient.token + "x", "x.y.z"]
+    wrong += [signed(head={**head, "kid": "unknown"}), signed(head={**head, "typ": "JWT"}), signed(roles=["king"])]
+    for token in wrong:
+        assert await code(token) == "unauthenticated", token
+
+
+async def test_the_metrics_port_tells_what_goes_on_and_the_public_one_does_not(
+    api: httpx.AsyncClient, system: System
+) -> None:
+    await api.get("/v1/specialties")
+    async with httpx.AsyncClient(trust_env=False) as client:
+        base = f"http://127.0.0.1:{system.environment['METRICS_PORT']}"
+        metrics = (await client.get(f"{base}/metrics")).text
+        detail = await client.get(f"{base}/health/detail")
+    assert 'amrutam_http_request_seconds_count{method="GET",route="/v1/specialties",status="2xx"}' in metrics
+    assert "amrutam_db_acquire_seconds_count" in metrics
+    assert detail.json() == {"status": "ok", "parts": {"postgresql": "ok", "temporal": "ok", "redis": "ok"}}
+    assert (await api.get("/metrics")).status_code == 404
+    assert (await api.get("/health/live")).json() == {"status": "ok"}
+
+
+async def test_a_log_line_names_the_route_and_nothing_of_the_person(
+    api: httpx.AsyncClient, system: System, make_patient: MakePatient
+) -> None:
+    patient = await make_patient()
+    await api.get("/v1/bookings?limit=7&as=patient", headers={**patient.headers, "X-Request-Id": "look-for-me"})
+    assert system.api.process is not None
+    lines = [json.loads(line) for line in system.api.process.program.log.read_text().splitlines() if line[:1] == "{"]
+    line = next(each for each in lines if each.get("request_id") == "look-for-me")
+    assert (line["event"], line["route"], line["status"]) == ("http.request", "/v1/bookings", 200)
+    assert "limit" not in json.dumps(line)
+    assert patient.email not in json.dumps(line)

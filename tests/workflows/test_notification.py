@@ -1,0 +1,166 @@
+"""A mail's workflow: tried until the server takes it, once for each event, and not when nobody needs it any more."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from temporalio.client import Client
+from temporalio.testing import ActivityEnvironment
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.notification import NotificationActivities
+from amrutam.crypto import Keyring
+from amrutam.domain.auth import Profile
+from amrutam.domain.common import Role
+from amrutam.domain.notification import Delivery, SendMail, Template
+from amrutam.gateways.mail import FolderMailer, Mail, MailNotSent, MailRefused, newest
+from amrutam.ids import new_id
+from amrutam.settings import Settings
+from amrutam.storage import auth as accounts
+from amrutam.storage.person_keys import PersonKeys
+from amrutam.storage.pool import Database
+from worker import PASSED_THROUGH
+from workflows.notification import SendMailWorkflow
+
+SENDER = "Amrutam <no-reply@amrutam.test>"
+
+
+class FailsFirst:
+    """A mail server that is away for one attempt."""
+
+    def __init__(self, then: FolderMailer) -> None:
+        self._then = then
+        self.attempts = 0
+
+    async def send(self, mail: Mail) -> None:
+        self.attempts += 1
+        if self.attempts == 1:
+            raise MailNotSent("SMTPConnectError")
+        await self._then.send(mail)
+
+
+class Refuses:
+    """A mail server that knows no such mailbox."""
+
+    async def send(self, mail: Mail) -> None:
+        raise MailRefused(f"recipient refused: [550] {mail.id}")
+
+
+@asynccontextmanager
+async def _worker(temporal: Client, steps: NotificationActivities) -> AsyncGenerator[str, None]:
+    """A worker of a queue of its own; yields the queue."""
+    queue = f"test-{new_id()}"
+    passed_through = SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
+    async with Worker(
+        temporal,
+        task_queue=queue,
+        workflows=[SendMailWorkflow],
+        activities=[steps.send_mail],
+        workflow_runner=SandboxedWorkflowRunner(restrictions=passed_through),
+    ):
+        yield queue
+
+
+async def _asked_for(db: Database, keyring: Keyring) -> SendMail:
+    """A new account that waits for its link."""
+    user_id, token_id = new_id(), new_id()
+    profile = Profile(full_name="Asha <b>Rao</b>", time_zone="Asia/Kolkata")
+    async with db.transaction() as connection:
+        email = f"{user_id.hex}@told.amrutam.test"
+        await accounts.insert(connection, PersonKeys(keyring), user_id, email, "hash", [Role.PATIENT], profile)
+        hashed = accounts.token_hash(accounts.link_token(keyring, token_id))
+        until = await connection.fetchval("SELECT now() + interval '1 day'")
+        await accounts.insert_email_token(connection, token_id, user_id, hashed, "hash", until)
+    return SendMail(event_id=new_id(), template=Template.VERIFY_EMAIL, user_id=user_id, token_id=token_id)
+
+
+async def _send(temporal: Client, queue: str, message: SendMail) -> Delivery:
+    return await temporal.execute_workflow(
+        SendMailWorkflow.run, message, id=f"mail/{message.event_id}", task_queue=queue
+    )
+
+
+async def test_a_mail_is_tried_again_until_the_server_takes_it(
+    temporal: Client, db: Database, keyring: Keyring, settings: Settings, tmp_path: Path
+) -> None:
+    message = await _asked_for(db, keyring)
+    mailer = FailsFirst(FolderMailer(tmp_path, SENDER))
+    async with _worker(temporal, NotificationActivities(db, mailer, keyring, settings)) as queue:
+        assert await _send(temporal, queue, message) is Delivery.SENT
+    assert mailer.attempts == 2
+    [mail] = newest(tmp_path, None, 10)
+    assert mail.id == message.event_id
+    assert message.token_id is not None
+    link = f"{settings.public_url}/verify-email?token={accounts.link_token(keyring, message.token_id)}"
+    assert link in mail.text.splitlines()
+    assert "(Asia/Kolkata)" in mail.text
+
+
+async def test_a_mailbox_that_does_not_exist_ends_the_workflow_without_alarm(
+    temporal: Client, db: Database, keyring: Keyring, settings: Settings
+) -> None:
+    message = await _asked_for(db, keyring)
+    async with _worker(temporal, NotificationActivities(db, Refuses(), keyring, settings)) as queue:
+        assert await _send(temporal, queue, message) is Delivery.REFUSED
+
+
+async def test_a_workflow_holds_ids_and_neither_address_nor_link(
+    temporal: Client, db: Database, keyring: Keyring, settings: Settings, tmp_path: Path
+) -> None:
+    message = await _asked_for(db, keyring)
+    steps = NotificationActivities(db, FolderMailer(tmp_path, SENDER), keyring, settings)
+    async with _worker(temporal, steps) as queue:
+        await _send(temporal, queue, message)
+    history = await temporal.get_workflow_handle(f"mail/{message.event_id}").fetch_history()
+    payloads = [event.workflow_execution_started_event_attributes.input.payloads for event in history.events]
+    opened = [payload for each in payloads for payload in await temporal.data_converter.decode(each)]
+    assert message.token_id is not None
+    assert [set(each) for each in opened] == [{"event_id", "template", "user_id", "token_id"}]
+
+
+@pytest.mark.parametrize("change", ["used_at = now()", "expires_at = now()"])
+async def test_a_link_that_is_used_or_too_old_is_not_sent(
+    db: Database, keyring: Keyring, settings: Settings, tmp_path: Path, change: str
+) -> None:
+    message = await _asked_for(db, keyring)
+    async with db.connection() as connection:
+        await connection.execute(f"UPDATE email_tokens SET {change} WHERE id = $1", message.token_id)  # noqa: S608 - the two above
+    assert await _once(db, keyring, settings, tmp_path, message) is Delivery.NOT_NEEDED
+    assert newest(tmp_path, None, 10) == []
+
+
+async def test_nobody_is_told_of_an_account_that_is_gone(
+    db: Database, keyring: Keyring, settings: Settings, tmp_path: Path, some_id: UUID
+) -> None:
+    message = SendMail(event_id=new_id(), template=Template.ALREADY_REGISTERED, user_id=some_id)
+    assert await _once(db, keyring, settings, tmp_path, message) is Delivery.NOT_NEEDED
+
+
+async def test_a_second_attempt_after_a_lost_answer_leaves_one_mail(
+    db: Database, keyring: Keyring, settings: Settings, tmp_path: Path
+) -> None:
+    message = await _asked_for(db, keyring)
+    for _ in range(2):
+        assert await _once(db, keyring, settings, tmp_path, message) is Delivery.SENT
+    assert len(newest(tmp_path, None, 10)) == 1
+
+
+async def test_a_name_is_text_in_the_html_of_a_mail(
+    db: Database, keyring: Keyring, settings: Settings, tmp_path: Path
+) -> None:
+    asked = await _asked_for(db, keyring)
+    message = SendMail(event_id=new_id(), template=Template.ALREADY_REGISTERED, user_id=asked.user_id)
+    await _once(db, keyring, settings, tmp_path, message)
+    [mail] = os.scandir(tmp_path)
+    assert "Asha &lt;b&gt;Rao&lt;/b&gt;" in await asyncio.to_thread(Path(mail).read_text)
+
+
+async def _once(db: Database, keyring: Keyring, settings: Settings, folder: Path, message: SendMail) -> Delivery:
+    """One attempt of the activity."""
+    steps = NotificationActivities(db, FolderMailer(folder, SENDER), keyring, settings)
+    return await ActivityEnvironment().run(steps.send_mail, message)
