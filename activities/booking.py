@@ -1,4 +1,4 @@
-"""The steps of a booking's life, each one transaction with its fact, its audit row and, where a client waits, its outcome."""
+"""The steps of a booking's life: each one transaction, with its fact, its audit row and what the client is told."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID

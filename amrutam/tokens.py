@@ -72,7 +72,7 @@ class AccessTokens:
                 options={"require": _REQUIRED},
             )
             return Principal(
-                user_id=UUID(claims["sub"]), session_id=UUID(claims["sid"]), roles=frozenset(claims["roles"])
+                user_id=UUID(str(claims["sub"])), session_id=UUID(str(claims["sid"])), roles=frozenset(claims["roles"])
             )
         except jwt.ExpiredSignatureError:
             raise TokenExpired from None

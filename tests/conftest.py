@@ -1,4 +1,4 @@
-"""One real system for the whole run: PostgreSQL, Valkey, Temporal, the worker and the API, each a process of its own."""
+"""One real system for the whole run: PostgreSQL, Valkey, Temporal, worker and API, each a process of its own."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from temporalio.client import Client
 
 from amrutam.crypto import Keyring
 from amrutam.domain.common import Role
+from amrutam.seed import PASSWORD
 from amrutam.settings import Settings
 from amrutam.stack.applications import STEPS, Api, Demo, Worker, run_step
 from amrutam.stack.console import Console
@@ -91,7 +92,7 @@ async def db(settings: Settings) -> AsyncGenerator[Database, None]:
 
 
 @pytest.fixture(scope="session")
-async def owner(servers: Servers, environment: Mapping[str, str]) -> AsyncGenerator[Database, None]:
+async def owner(environment: Mapping[str, str]) -> AsyncGenerator[Database, None]:
     """The database, in the role that owns the schema."""
     database = await Database.connect(environment["MIGRATION_DATABASE_URL"], size=4, application="tests")
     yield database
@@ -144,8 +145,8 @@ def make_doctor(people: People) -> Callable[..., Awaitable[Person]]:
 def sign_in(api: httpx.AsyncClient) -> Callable[..., Awaitable[dict[str, str]]]:
     """Signs a demo account in over HTTP; returns the header."""
 
-    async def sign_in(email: str, password: str = "Amrutam-demo-1") -> dict[str, str]:
-        answer = await api.post("/v1/auth/login", json={"email": email, "password": password})
+    async def sign_in(email: str) -> dict[str, str]:
+        answer = await api.post("/v1/auth/login", json={"email": email, "password": PASSWORD})
         assert answer.status_code == 200, answer.text
         return {"Authorization": f"Bearer {answer.json()['access_token']}"}
 
@@ -153,7 +154,7 @@ def sign_in(api: httpx.AsyncClient) -> Callable[..., Awaitable[dict[str, str]]]:
 
 
 @pytest.fixture(scope="session")
-def outbox(api: httpx.AsyncClient, people: People, system: System) -> Callable[..., Awaitable[list[dict[str, Any]]]]:
+def outbox(api: httpx.AsyncClient, people: People) -> Callable[..., Awaitable[list[dict[str, Any]]]]:
     """The mails to somebody, the newest first, once there are at least `count`."""
 
     async def read(to: str, count: int = 1) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from uuid import UUID
 from amrutam.crypto import Keyring
 from amrutam.domain.auth import Profile
 from amrutam.domain.availability import Availability
+from amrutam.domain.catalogue import Language, Specialty
 from amrutam.domain.common import Mode, Money, Role
 from amrutam.domain.doctor import EditDoctor
 from amrutam.ids import new_id
@@ -62,10 +63,17 @@ class People:
         """A doctor for video and chat at `fee` paise; `hours` replaces fields of an availability of every hour."""
         person = await self._person(Role.DOCTOR)
         fees = {mode: Money(amount=fee, currency="INR") for mode in (Mode.VIDEO, Mode.CHAT)}
-        profile = EditDoctor(full_name="Dr Meera Iyer", specialties=["dermatology"], languages=["en"], fees=fees)
+        profile = EditDoctor(
+            full_name="Dr Meera Iyer",
+            specialties=[Specialty.DERMATOLOGY],
+            languages=[Language.ENGLISH],
+            fees=fees,
+        )
         async with self._db.transaction() as db:
             await doctor.create(db, person.id, "Dr Meera Iyer", "Asia/Kolkata")
-            await db.execute("UPDATE doctors SET verified_at = CASE WHEN $2 THEN now() END WHERE id = $1", person.id, verified)
+            await db.execute(
+                "UPDATE doctors SET verified_at = CASE WHEN $2 THEN now() END WHERE id = $1", person.id, verified
+            )
             await doctor.edit(db, person.id, profile, verified=verified)
             await availability.replace(db, person.id, Availability.model_validate({**EVERY_HOUR, **hours}))
         return person

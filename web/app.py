@@ -24,13 +24,14 @@ from web.context import Services
 from web.docs import docs
 from web.doctor import doctors
 from web.health import detail, health
+from web.me import me
 from web.openapi import document
 from web.outbox import outbox
 from web.pages import pages
 from web.passwords import Passwords
 from web.routing import Feature
 
-ALWAYS = (health, auth, pages, doctors, availability, bookings, docs)
+ALWAYS = (health, auth, me, pages, doctors, availability, bookings, docs)
 
 
 def features(settings: Settings) -> list[Feature]:

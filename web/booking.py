@@ -5,6 +5,7 @@ from uuid import UUID
 
 import structlog
 from pydantic import Field
+
 from amrutam.domain import errors
 from amrutam.domain.booking import Booking, Status
 from amrutam.domain.common import Instant, Role

@@ -7,9 +7,7 @@ from amrutam.domain.audit import Actor
 from amrutam.storage.pool import Connection
 
 
-async def append(
-    db: Connection, actor: Actor, action: str, subject: UUID, *, patient_id: UUID | None = None
-) -> None:
+async def append(db: Connection, actor: Actor, action: str, subject: UUID, *, patient_id: UUID | None = None) -> None:
     """Note that `actor` did `action` to `subject`, in the transaction of the act."""
     await _append(db, actor.id, actor.role, action, subject, patient_id, actor.request_id)
 

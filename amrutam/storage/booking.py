@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from amrutam.domain.booking import Booking, Cancellation, CancelBooking, ClaimTime, Status
+from amrutam.domain.booking import Booking, CancelBooking, Cancellation, ClaimTime, Status
 from amrutam.domain.common import Money, Role
 from amrutam.domain.errors import NotFound
 from amrutam.storage.pool import Connection, Row

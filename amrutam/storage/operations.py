@@ -30,9 +30,10 @@ _RECORD = "SELECT operation_id, action, request_mac, outcome, refusal FROM opera
 async def begin(
     db: Connection, keys: SealingKeys, user_id: UUID, key: str, action: str, mac: bytes, new_id: UUID
 ) -> Operation:
-    """The record of this user and key, made with `new_id` for `action` (a route's name) if there is none. Raises IdempotencyKeyReused.
+    """The record of this user and key, made with `new_id` for `action` (a route's name) if there is none.
 
     A refusal depends on its moment: it is swapped away for `new_id`, so that the request is tried afresh.
+    Raises IdempotencyKeyReused when the key was used for another request.
     """
     made = await db.fetchval(
         """INSERT INTO operations (user_id, key, operation_id, action, request_mac) VALUES ($1, $2, $3, $4, $5)

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from io import StringIO
@@ -217,7 +218,10 @@ def test_one_database_url_without_the_other_is_refused() -> None:
         External.from_environment({"DATABASE_URL": "postgresql://somewhere"})
 
 
-async def test_what_a_killed_test_run_left_is_cleared_away_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_a_killed_test_run_left_is_cleared_away_by_the_next(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))  # other runs look in the common one
     gone = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
     await gone.wait()
     with monkeypatch.context() as as_the_killed_run:

@@ -146,9 +146,7 @@ async def test_every_path_replays_on_this_code_and_stays_short(
     held = (await book(api, patient, priced, (await free_times(api, priced))[4])).json()
     cancelled = (await book(api, patient, free, (await free_times(api, free))[8])).json()
     await api.post(f"/v1/bookings/{cancelled['id']}/cancel", json={}, headers=patient.writing())
-    runner = SandboxedWorkflowRunner(
-        restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
-    )
+    runner = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH))
     replayer = Replayer(
         workflows=[BookingWorkflow],
         namespace=temporal.namespace,
