@@ -31,6 +31,7 @@ check: environment ## style, types, import rules, migration lint, known vulnerab
 .PHONY: lock
 lock: environment ## pin what pyproject.toml names into requirements.lock
 	@.venv/bin/uv pip compile --universal --generate-hashes --no-header --group dev pyproject.toml -o requirements.lock
+	@.venv/bin/uv pip compile -q --universal --generate-hashes --no-header --constraint requirements.lock pyproject.toml -o requirements-production.lock
 
 .PHONY: clean
 clean: ## stop what was left running, delete data and environment

@@ -20,6 +20,7 @@ from amrutam.crypto import Keyring
 from amrutam.domain.booking import HoldLimits
 from amrutam.domain.wallclock import use_pinned_tzdata
 from amrutam.gateways.mail import mailer_for
+from amrutam.leaving import leave
 from amrutam.preflight import check_database, database_state, load
 from amrutam.relay import Relay, refresh_caches, send_mails
 from amrutam.settings import Settings, SettingsError
@@ -154,4 +155,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

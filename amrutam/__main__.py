@@ -1,7 +1,6 @@
 """`python -m amrutam`."""
 
-import sys
-
 from amrutam.cli import main
+from amrutam.leaving import leave
 
-sys.exit(main())
+leave(main())

@@ -13,6 +13,7 @@ from temporalio.client import Client
 
 from amrutam.crypto import Keyring
 from amrutam.domain.common import Role
+from amrutam.leaving import leave
 from amrutam.seed import PASSWORD
 from amrutam.settings import Settings
 from amrutam.stack.applications import STEPS, Api, Demo, Worker, run_step
@@ -24,6 +25,20 @@ from amrutam.temporal import connect
 from amrutam.tokens import AccessTokens
 from tests.people import People, Person
 from tests.polling import until
+
+_STATUS = pytest.StashKey[int]()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remember how the run ended."""
+    session.config.stash[_STATUS] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave as every process of ours leaves that used the Temporal SDK."""
+    if not hasattr(config, "workerinput"):  # a worker of pytest-xdist is ended by its controller
+        leave(config.stash.get(_STATUS, 1))
 
 
 @dataclass(frozen=True)

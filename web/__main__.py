@@ -3,6 +3,7 @@
 import sys
 
 from amrutam.domain.wallclock import use_pinned_tzdata
+from amrutam.leaving import leave
 from amrutam.preflight import load
 from amrutam.settings import SettingsError
 from amrutam.telemetry import configure_logging
@@ -24,4 +25,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
