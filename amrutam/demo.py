@@ -20,7 +20,7 @@ from amrutam.stack.ports import LOOPBACK, answers_ok
 
 PASSWORD = "Amrutam-demo-1"  # noqa: S105 - of the demo's accounts, printed by `make up`
 START_SECONDS = 900  # a first start on a machine builds the Temporal server
-SHOWN_CHARACTERS = 400
+SHOWN_CHARACTERS = 180
 
 
 class DemoError(Exception):
@@ -43,7 +43,7 @@ class Narrator:
     async def ask(self, method: str, path: str, expect: int = 200, **options: Any) -> dict[str, Any]:
         """One request; its answer. Raises DemoError for another status than expected."""
         headers = self.headers | options.pop("headers", {})
-        _print(f"   {method} {path}" + (f"  {json.dumps(_shown(options['json']))}" if "json" in options else ""))
+        _print(f"   {method} {path}" + (f"  {_short(_shown(options['json']))}" if "json" in options else ""))
         started = time.perf_counter()
         answer = await self._client.request(method, path, headers=headers, **options)
         millis = (time.perf_counter() - started) * 1000
@@ -94,9 +94,10 @@ async def pick_slot(narrator: Narrator, doctor_id: str) -> dict[str, Any]:
     narrator.say("She asks for tomorrow's free times, in her own time zone.")
     day = (datetime.now(UTC) + timedelta(days=1)).date()
     slots = await narrator.ask("GET", f"/v1/doctors/{doctor_id}/slots?from={day}&to={day}&tz=Asia/Kolkata")
-    if not slots["items"]:
+    items = cast("list[dict[str, Any]]", slots["items"])
+    if not items:
         raise DemoError("the doctor has no free time tomorrow")
-    return secrets.choice(slots["items"])
+    return secrets.choice(items)
 
 
 async def book(narrator: Narrator, doctor_id: str, slot: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +152,7 @@ async def _token_in_mail(narrator: Narrator, email: str) -> str:
     while time.monotonic() < deadline:
         mails = await narrator.ask("GET", "/v1/admin/outbox", params={"to": email}, headers=headers)
         if mails["items"]:
-            words = mails["items"][0]["text"].split()
+            words = str(mails["items"][0]["text"]).split()
             link = next(word for word in words if "token=" in word)
             return parse_qs(urlsplit(link).query)["token"][0]
         await asyncio.sleep(0.3)
@@ -213,6 +214,10 @@ def _shown(value: Any) -> Any:
 
 
 def _short(value: Any) -> str:
+    """One line: of a list how many there are and the first, of anything long its beginning."""
+    if isinstance(value, dict) and isinstance(value.get("items"), list):
+        items = cast("list[Any]", value["items"])
+        return f"{len(items)} items" + (f", the first: {_short(items[0])}" if items else "")
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} …"
 

@@ -6,13 +6,12 @@ from datetime import UTC, date, datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from argon2 import PasswordHasher
-
 from amrutam import seed_people
 from amrutam.crypto import Keyring
 from amrutam.domain.auth import Profile, Sex
 from amrutam.domain.common import Role
 from amrutam.ids import first_id_at
+from amrutam.passwords import Passwords
 from amrutam.seed_people import DemoDoctor
 from amrutam.settings import Settings
 from amrutam.storage import auth, availability, doctor
@@ -46,8 +45,7 @@ async def seed_demo(settings: Settings, keyring: Keyring, say: Callable[[str], N
     started = time.monotonic()
     db = await Database.connect(settings.database_url.get_secret_value(), size=2, application="amrutam-seed")
     try:
-        # One hash for all, as costly as the API makes them.
-        password_hash = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1).hash(PASSWORD)
+        password_hash = await Passwords().hash(PASSWORD)  # one for all
         made = await seed(db, PersonKeys(keyring), password_hash)
     finally:
         await db.close()

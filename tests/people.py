@@ -71,10 +71,9 @@ class People:
         )
         async with self._db.transaction() as db:
             await doctor.create(db, person.id, "Dr Meera Iyer", "Asia/Kolkata")
-            await db.execute(
-                "UPDATE doctors SET verified_at = CASE WHEN $2 THEN now() END WHERE id = $1", person.id, verified
-            )
-            await doctor.edit(db, person.id, profile, verified=verified)
+            await doctor.edit(db, person.id, profile, verified=False)
+            if verified:
+                await doctor.verify(db, person.id)
             await availability.replace(db, person.id, Availability.model_validate({**EVERY_HOUR, **hours}))
         return person
 

@@ -8,6 +8,7 @@ from sanic import Sanic
 from sanic.config import Config
 
 from amrutam.crypto import Keyring
+from amrutam.passwords import Passwords
 from amrutam.preflight import check_database
 from amrutam.settings import Settings
 from amrutam.storage.cache import Cache
@@ -28,10 +29,9 @@ from web.me import me
 from web.openapi import document
 from web.outbox import outbox
 from web.pages import pages
-from web.passwords import Passwords
 from web.routing import Feature
 
-ALWAYS = (health, auth, me, pages, doctors, availability, bookings, docs)
+ALWAYS = (auth, me, doctors, availability, bookings, pages, docs, health)
 
 
 def features(settings: Settings) -> list[Feature]:

@@ -14,6 +14,7 @@ from amrutam.crypto import Keyring, SealingKeys
 from amrutam.domain.audit import Actor
 from amrutam.domain.common import Role
 from amrutam.domain.errors import Forbidden, IfMatchMissing, Stale, Unauthenticated
+from amrutam.passwords import Passwords
 from amrutam.settings import Settings
 from amrutam.storage.cache import Cache
 from amrutam.storage.operations import Operation
@@ -21,7 +22,6 @@ from amrutam.storage.person_keys import PersonKeys
 from amrutam.storage.pool import Database
 from amrutam.tokens import AccessTokens, Principal
 from web.parsing import header
-from web.passwords import Passwords
 
 
 @dataclass(frozen=True)

@@ -76,8 +76,9 @@ def _fault(detail: ErrorDetails) -> Fault:
 
 
 def _pointer(location: Sequence[int | str]) -> str:
-    """A JSON pointer (RFC 6901)."""
-    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location)
+    """A JSON pointer (RFC 6901). Where a name is wrong, not its value, pydantic adds `[key]`; it is no place."""
+    parts = [str(part).replace("~", "~0").replace("/", "~1") for part in location if part != "[key]"]
+    return "".join(f"/{part}" for part in parts)
 
 
 def dump(value: Any) -> bytes:

@@ -4,6 +4,9 @@ import asyncio
 import os
 import sys
 
+import httpx
+
+from amrutam.stack import next_visit
 from amrutam.stack.applications import CHECKOUT, STEPS, Api, Demo, Worker, run_step
 from amrutam.stack.console import Console
 from amrutam.stack.errors import StackError
@@ -44,8 +47,16 @@ class System:
                 self._console.say(f"{step.name} is ready")
             await servers.add(Worker(servers.folders, self._demo, environment))
             await servers.add(Api(servers.folders, self._demo, environment))
+            await self._renew_next_visit()
             self._console.plain(self._summary())
             await self._watch()
+
+    async def _renew_next_visit(self) -> None:
+        """A demo without it is a demo still."""
+        try:
+            self._console.say(f"The demo's next visit begins at {await next_visit.renew(self._demo.url)}")
+        except (httpx.HTTPError, ValueError) as error:
+            self._console.say(f"The demo's next visit could not be booked: {error}")
 
     async def _watch(self) -> None:
         while True:

@@ -136,7 +136,7 @@ async def test_an_edit_of_what_was_not_read_is_refused(api: httpx.AsyncClient, m
         ({"specialties": ["dermatology", "alchemy"]}, "/specialties/1"),
         ({"specialties": ["ent", "ent"]}, "/specialties"),
         ({"languages": ["english"]}, "/languages/0"),
-        ({"fees": {"telepathy": {"amount": 1, "currency": "INR"}}}, "/fees/telepathy/[key]"),
+        ({"fees": {"telepathy": {"amount": 1, "currency": "INR"}}}, "/fees/telepathy"),
         ({"fees": {"video": {"amount": -1, "currency": "INR"}}}, "/fees/video/amount"),
         (
             {"fees": {"video": {"amount": 1, "currency": "INR"}, "chat": {"amount": 1, "currency": "USD"}}},

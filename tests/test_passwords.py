@@ -6,7 +6,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from amrutam.domain.errors import Unavailable
-from web.passwords import Passwords
+from amrutam.passwords import Passwords
 
 
 @pytest.fixture(scope="module")
