@@ -26,7 +26,7 @@ from amrutam.relay import Relay, refresh_caches, send_mails
 from amrutam.settings import Settings, SettingsError
 from amrutam.storage.cache import Cache
 from amrutam.storage.lock import Lock
-from amrutam.storage.pool import Database
+from amrutam.storage.pool import Database, DatabaseUnavailable
 from amrutam.telemetry import OperatorPort, configure_logging
 from amrutam.temporal import BACKGROUND_QUEUE, BOOKINGS_QUEUE, connect, is_reachable
 from workflows.booking import BookingWorkflow
@@ -138,7 +138,7 @@ async def serve(settings: Settings, keyring: Keyring, queues: Sequence[str]) -> 
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status 0 for an orderly stop, 2 for settings or queues that do not fit."""
+    """Exit status 0 for an orderly stop, 1 when a part is away, 2 for settings or queues that do not fit."""
     use_pinned_tzdata()
     configure_logging("worker")
     queues = arguments or QUEUES
@@ -151,6 +151,9 @@ def main(arguments: Sequence[str]) -> int:
     except SettingsError as error:
         sys.stderr.write(f"amrutam worker cannot start:\n{error}\n")
         return 2
+    except (DatabaseUnavailable, RuntimeError) as error:  # the Temporal client raises RuntimeError for what is away
+        sys.stderr.write(f"amrutam worker cannot go on, a part is away: {error}\n")
+        return 1
     return 0
 
 

@@ -29,6 +29,15 @@ def load() -> tuple[Settings, Keyring]:
     return settings, keyring
 
 
+async def check(settings: Settings) -> None:
+    """Look at the database once, before anything is served. Raises SettingsError, DatabaseUnavailable."""
+    db = await Database.connect(settings.database_url.get_secret_value(), size=2, application="amrutam-preflight")
+    try:
+        await check_database(db, settings)
+    finally:
+        await db.close()
+
+
 async def check_database(db: Database, settings: Settings) -> None:
     """Raises SettingsError when the database does not suit this mode, or DatabaseUnavailable."""
     async with db.connection() as connection:

@@ -23,12 +23,14 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
-    amrutam_mode: Literal["production", "demo"] = "production"
+    amrutam_mode: Literal["production", "demo"] = Field(
+        "production", description="demo: a trial on one machine, with local mail and known logins"
+    )
     amrutam_demo_expose: bool = Field(False, description="let demo mode listen beyond this machine")
     amrutam_keyring: Path = Field(description="JSON file with every key, made by `python -m amrutam keys init`")
 
     host: str = Field("127.0.0.1", description="address that the API and metrics listen on")
-    port: int = Field(8000, ge=1, le=65535)
+    port: int = Field(8000, ge=1, le=65535, description="of the API")
     metrics_port: int = Field(9464, ge=1, le=65535, description="/metrics and /health/detail; never public")
     public_url: str = Field("http://127.0.0.1:8000", description="how a patient's browser reaches the API; in mails")
     cors_origins: Annotated[list[str], NoDecode] = Field(
@@ -45,17 +47,16 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(16, ge=2, description="connections of one process")
     redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="redis:// or rediss://")
 
-    temporal_address: str = "127.0.0.1:7233"
-    temporal_namespace: str = "amrutam"
+    temporal_address: str = Field("127.0.0.1:7233", description="host:port of its frontend")
+    temporal_namespace: str = Field("amrutam", description="where this installation's workflows live")
     temporal_tls_cert: Path | None = Field(None, description="client certificate for mTLS, PEM")
     temporal_tls_key: Path | None = Field(None, description="its key, PEM")
     temporal_tls_ca: Path | None = Field(None, description="the authority that signed the server's certificate, PEM")
-    temporal_ui_url: str | None = Field(None, description="where support staff reach the Temporal web UI")
     temporal_retention_days: int = Field(30, ge=1, description="how long closed workflows stay readable")
 
     smtp_url: SecretStr | None = Field(None, description="smtp:// or smtps:// with user, password, host and port")
     mail_folder: Path | None = Field(None, description="demo: mails are written here as .eml files instead of sent")
-    mail_from: str = "Amrutam <no-reply@amrutam.test>"
+    mail_from: str = Field("Amrutam <no-reply@amrutam.test>", description="the sender of mails")
 
     hold_seconds: int = Field(600, ge=30, description="how long a priced time is held while the patient pays")
     max_unpaid_holds: int = Field(3, ge=1, description="unpaid times a patient may hold at once")

@@ -67,7 +67,8 @@ async def environment(servers: Servers) -> Mapping[str, str]:
     """What every process is told. Its database is migrated, its keyring made, its namespace registered."""
     demo = Demo(LOOPBACK, free_port(), free_port(), free_port())
     environment = demo.environment(servers.folders, servers.endpoints) | {
-        "WORKER_METRICS_PORT": str(demo.worker_metrics_port)
+        "WORKER_METRICS_PORT": str(demo.worker_metrics_port),
+        "CORS_ORIGINS": "https://app.amrutam.test",
     }
     for step in STEPS:
         await run_step(step, servers.folders, environment)

@@ -9,7 +9,6 @@ from sanic.config import Config
 
 from amrutam.crypto import Keyring
 from amrutam.passwords import Passwords
-from amrutam.preflight import check_database
 from amrutam.settings import Settings
 from amrutam.storage.cache import Cache
 from amrutam.storage.person_keys import PersonKeys
@@ -83,7 +82,6 @@ def create_app(settings: Settings, keyring: Keyring) -> "Sanic[Any, Any]":
 
     async def start(_: "Sanic[Any, Any]") -> None:
         services = await build_services(settings, keyring)
-        await check_database(services.db, settings)
         app.ctx.services = services
         app.ctx.operators = OperatorPort(settings.host, settings.metrics_port, lambda: detail(services))
         app.ctx.operators.start()

@@ -31,7 +31,6 @@ STATUS: Mapping[type[e.DomainError], int] = {
     e.PatientBusy: 409,
     e.InvalidState: 409,
     e.OperationInProgress: 409,
-    e.HoldExpired: 409,
     e.Stale: 412,
     e.TooLarge: 413,
     e.UnsupportedMediaType: 415,

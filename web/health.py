@@ -8,7 +8,6 @@ from redis.exceptions import RedisError
 from amrutam.domain.common import Message
 from amrutam.domain.errors import Unavailable
 from amrutam.preflight import database_state
-from amrutam.telemetry import DB_IN_USE
 from amrutam.temporal import is_reachable
 from web.context import Answer, Call, Services
 from web.routing import EVERYONE, Feature
@@ -39,7 +38,6 @@ async def ready(call: Call) -> Answer:
 
 async def detail(services: Services) -> dict[str, str]:
     """Each part's state in words."""
-    DB_IN_USE.set(services.db.in_use)
     database, temporal, redis = await asyncio.gather(
         database_state(services.db), is_reachable(services.temporal), _redis_state(services)
     )

@@ -143,12 +143,6 @@ class OperationInProgress(DomainError):
     code = "operation_in_progress"
 
 
-class HoldExpired(DomainError):
-    """The time for paying has passed; the slot is free again."""
-
-    code = "hold_expired"
-
-
 class Stale(DomainError):
     """It has changed since you read it; read it again."""
 

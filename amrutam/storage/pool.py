@@ -8,7 +8,7 @@ from typing import TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from amrutam.telemetry import DB_ACQUIRE_SECONDS
+from amrutam.telemetry import DB_ACQUIRE_SECONDS, DB_IN_USE
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 Row: TypeAlias = asyncpg.Record
@@ -25,8 +25,21 @@ _BOUNDS = {
 }
 
 
+# The server is away, starting or stopping, has no connection left, or did not answer within the bounds above.
+_AWAY = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.InvalidTransactionStateError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
+
 class DatabaseUnavailable(Exception):
-    """PostgreSQL cannot be reached, is starting, or has no connection left."""
+    """PostgreSQL cannot be reached or does not answer in time. What was not committed did not happen."""
 
 
 class Database:
@@ -47,6 +60,7 @@ class Database:
             command_timeout=8,
             server_settings={**_BOUNDS, "application_name": application, "timezone": "UTC"},
         )
+        DB_IN_USE.set_function(lambda: pool.get_size() - pool.get_idle_size())
         return cls(pool)
 
     @asynccontextmanager
@@ -55,20 +69,13 @@ class Database:
         started = time.perf_counter()
         try:
             connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
-        except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
-            raise DatabaseUnavailable(str(error)) from error
-        except (asyncpg.TooManyConnectionsError, asyncpg.InternalClientError) as error:
-            raise DatabaseUnavailable(str(error)) from error
+        except _AWAY as error:
+            raise DatabaseUnavailable(type(error).__name__) from error
         DB_ACQUIRE_SECONDS.observe(time.perf_counter() - started)
         try:
             yield connection
-        except (
-            OSError,
-            asyncpg.PostgresConnectionError,
-            asyncpg.AdminShutdownError,
-            asyncpg.CrashShutdownError,
-        ) as error:
-            raise DatabaseUnavailable(str(error)) from error
+        except _AWAY as error:
+            raise DatabaseUnavailable(type(error).__name__) from error
         finally:
             await self._pool.release(connection, timeout=1)
 
@@ -77,11 +84,6 @@ class Database:
         """A connection in one READ COMMITTED transaction: commits when the block ends, rolls back when it raises."""
         async with self.connection() as connection, connection.transaction():
             yield connection
-
-    @property
-    def in_use(self) -> int:
-        """Connections that are lent out now."""
-        return self._pool.get_size() - self._pool.get_idle_size()
 
     async def close(self) -> None:
         """Wait for lent connections, then close all."""

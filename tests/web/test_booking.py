@@ -8,6 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
 
 from amrutam.domain.common import Role
 from amrutam.storage.pool import Database
@@ -316,3 +317,17 @@ async def test_nobody_books_for_somebody_else(
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
     assert (await book(api, doctor, doctor, starts_at)).status_code == 403
     assert starts_at in await free_times(api, doctor)
+
+
+async def test_a_time_that_is_plainly_taken_is_refused_before_any_workflow_starts(
+    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, temporal: Client, db: Database
+) -> None:
+    patient, other, doctor = await make_patient(), await make_patient(), await make_doctor()
+    starts_at = (await free_times(api, doctor))[0]
+    await book(api, patient, doctor, starts_at)
+    assert (await book(api, other, doctor, starts_at)).status_code == 409
+    async with db.connection() as connection:
+        operation_id = await connection.fetchval("SELECT operation_id FROM operations WHERE user_id = $1", other.id)
+    with pytest.raises(RPCError) as refused:
+        await temporal.get_workflow_handle(f"booking/{operation_id}").describe()
+    assert refused.value.status is RPCStatusCode.NOT_FOUND

@@ -111,10 +111,22 @@ async def test_every_answer_carries_its_id_and_guards(api: httpx.AsyncClient, ma
     assert refused.json()["instance"] == f"/v1/bookings/{UUID(int=0)}"
 
 
-async def test_an_origin_that_is_not_named_gets_no_leave(api: httpx.AsyncClient) -> None:
-    asked = {"Origin": "https://elsewhere.test", "Access-Control-Request-Method": "POST"}
-    answer = await api.request("OPTIONS", "/v1/bookings", headers=asked)
-    assert "access-control-allow-origin" not in answer.headers
+async def test_only_an_origin_that_settings_name_may_call_from_a_browser(api: httpx.AsyncClient) -> None:
+    async def asked_from(origin: str) -> httpx.Headers:
+        asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        answer = await api.request("OPTIONS", "/v1/bookings", headers=asked)
+        assert (answer.status_code, answer.headers["vary"]) == (204, "Origin")
+        return answer.headers
+
+    ours, other = await asked_from("https://app.amrutam.test"), await asked_from("https://elsewhere.test")
+    assert ours["access-control-allow-origin"] == "https://app.amrutam.test"
+    assert "idempotency-key" in ours["access-control-allow-headers"]
+    assert "access-control-allow-origin" not in other
+
+
+async def test_headers_that_are_too_large_are_refused(api: httpx.AsyncClient) -> None:
+    answer = await api.get("/v1/specialties", headers={"X-Long": "a" * 20_000})
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
 
 async def test_a_body_that_never_ends_is_given_up(system: System, settings: Settings) -> None:
