@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_validator, model_validator
 
 _VERSION = 1
 _NONCE = 12
@@ -96,6 +96,13 @@ class Keyring(BaseModel):
     codec: KeySet  # Temporal payloads
     signing: KeySet  # Ed25519 seeds of access tokens
     secret: SecretStr  # 32 bytes in base64: marks and derived tokens, never rotated silently
+
+    @field_validator("secret")
+    @classmethod
+    def _is_a_key(cls, secret: SecretStr) -> SecretStr:
+        if len(base64.b64decode(secret.get_secret_value(), validate=True)) != KEY_BYTES:
+            raise ValueError("it is 32 bytes in base64")
+        return secret
 
     @classmethod
     def load(cls, path: Path) -> "Keyring":
