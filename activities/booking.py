@@ -1,5 +1,6 @@
 """The steps of a booking's life: each one transaction, with its fact, its audit row and what the client is told."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -42,62 +43,59 @@ class BookingActivities:
     @activity.defn(name="booking.claim")
     async def claim(self, claim: ClaimTime) -> Booking:
         """Hold the time, or for a free one confirm it. Raises the refusal, which is noted for all who wait."""
-        try:
-            async with self._lock(f"doctor/{claim.doctor_id}"), self._db.transaction() as db:
-                stored = await operations.outcome_of(db, self._keys, claim.booking_id)
-                if stored is not None:  # an earlier attempt committed, and its answer was lost
-                    return Booking.model_validate_json(stored)
-                booking = await self._take(db, claim)
-                await operations.finish(db, self._keys, claim.booking_id, booking.model_dump_json().encode())
-        except DomainError as refusal:
-            await self._note(claim.booking_id, refusal)
-            raise
-        await self._tell(booking)
-        return booking
-
-    @activity.defn(name="booking.expire")
-    async def expire(self, booking_id: UUID) -> Booking:
-        """Free the time of a booking that was not paid for. One that moved on meanwhile stays as it is."""
-        async with self._db.transaction() as db:
-            booking = await bookings.lock(db, booking_id)
-            if Status.EXPIRED not in NEXT[booking.status]:
-                return booking
-            await bookings.expire(db, booking_id)
-            booking = await self._let_go(db, booking_id)
-            await audit.append_system(db, "booking.expire", booking_id, patient_id=booking.patient_id)
-        await self._tell(booking)
-        return booking
+        async with self._lock(f"doctor/{claim.doctor_id}"):
+            return await self._once(claim.booking_id, lambda db: self._take(db, claim))
 
     @activity.defn(name="booking.cancel")
     async def cancel(self, command: CancelBooking) -> Booking:
         """Give the time back. Raises InvalidState, which is noted for all who wait."""
-        try:
-            async with self._db.transaction() as db:
-                stored = await operations.outcome_of(db, self._keys, command.operation_id)
-                if stored is not None:
-                    return Booking.model_validate_json(stored)
-                before = await bookings.lock(db, command.booking_id)
-                check_transition(before.status, Status.CANCELLED)
-                await bookings.cancel(db, command)
-                booking = await self._let_go(db, command.booking_id)
-                await audit.append(db, command.actor, "booking.cancel", booking.id, patient_id=booking.patient_id)
-                await operations.finish(db, self._keys, command.operation_id, booking.model_dump_json().encode())
-        except DomainError as refusal:
-            await self._note(command.operation_id, refusal)
-            raise
-        await self._tell(booking)
-        return booking
+
+        async def give_back(db: Connection) -> Booking:
+            before = await bookings.lock(db, command.booking_id)
+            check_transition(before.status, Status.CANCELLED)
+            await bookings.cancel(db, command)
+            booking = await self._let_go(db, before.id)
+            await audit.append(db, command.actor, "booking.cancel", booking.id, patient_id=booking.patient_id)
+            return booking
+
+        return await self._once(command.operation_id, give_back)
+
+    @activity.defn(name="booking.expire")
+    async def expire(self, booking_id: UUID) -> Booking:
+        """Free the time of a booking that was not paid for."""
+        return await self._end(booking_id, Status.EXPIRED, bookings.expire)
 
     @activity.defn(name="booking.withdraw")
     async def withdraw(self, booking_id: UUID) -> Booking:
         """Cancel because an operator ended the workflow."""
+        return await self._end(booking_id, Status.CANCELLED, bookings.withdraw)
+
+    async def _once(self, operation_id: UUID, work: Callable[[Connection], Awaitable[Booking]]) -> Booking:
+        """Do the work and store its outcome in one transaction. Raises the refusal, which is noted in the record."""
+        try:
+            async with self._db.transaction() as db:
+                stored = await operations.outcome_of(db, self._keys, operation_id)
+                if stored is not None:  # an earlier attempt committed, and its answer was lost
+                    return Booking.model_validate_json(stored)
+                booking = await work(db)
+                await operations.finish(db, self._keys, operation_id, booking.model_dump_json().encode())
+        except DomainError as refusal:
+            await self._note(operation_id, refusal)
+            raise
+        await self._tell(booking)
+        return booking
+
+    async def _end(
+        self, booking_id: UUID, status: Status, change: Callable[[Connection, UUID], Awaitable[None]]
+    ) -> Booking:
+        """End a booking that nobody waits for. One that moved on meanwhile stays as it is."""
         async with self._db.transaction() as db:
             booking = await bookings.lock(db, booking_id)
-            if Status.CANCELLED not in NEXT[booking.status]:
+            if status not in NEXT[booking.status]:
                 return booking
-            await bookings.withdraw(db, booking_id)
+            await change(db, booking_id)
             booking = await self._let_go(db, booking_id)
-            await audit.append_system(db, "booking.withdraw", booking_id, patient_id=booking.patient_id)
+            await audit.append_system(db, f"booking.{status}", booking_id, patient_id=booking.patient_id)
         await self._tell(booking)
         return booking
 

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
+from amrutam.crypto import Keyring
 from amrutam.domain.auth import RegistrationRepeated
 from amrutam.domain.booking import BookingCancelled
 from amrutam.domain.common import Role
@@ -20,11 +21,13 @@ from amrutam.domain.doctor import DoctorChanged
 from amrutam.domain.events import Event
 from amrutam.ids import new_id
 from amrutam.relay import Effect, Relay, refresh_caches, send_mails
+from amrutam.settings import Settings
 from amrutam.stack.ports import LOOPBACK, free_port
 from amrutam.storage import events
 from amrutam.storage.cache import SEARCH_GROUP, Cache, Fill, doctor_group, slots_group
 from amrutam.storage.events import StoredEvent
 from amrutam.storage.pool import Database
+from amrutam.temporal import connect
 from tests.conftest import System
 from tests.polling import until
 
@@ -237,7 +240,8 @@ async def test_an_event_that_is_seen_again_starts_no_second_mail(temporal: Clien
     assert (last.run_id, last.status) == (first.run_id, WorkflowExecutionStatus.COMPLETED)
 
 
-async def test_with_temporal_away_a_mail_is_kept_for_later() -> None:
-    away = await Client.connect(f"{LOOPBACK}:{free_port()}", lazy=True)
+async def test_with_temporal_away_a_mail_is_kept_for_later(settings: Settings, keyring: Keyring) -> None:
+    nowhere = settings.model_copy(update={"temporal_address": f"{LOOPBACK}:{free_port()}"})
+    away = await connect(nowhere, keyring, lazy=True)
     with pytest.raises((RPCError, RuntimeError)):
         await send_mails(away)([_stored(RegistrationRepeated(subject=new_id()))])

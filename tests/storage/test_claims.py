@@ -1,7 +1,7 @@
 """Who holds a time: all or nothing, the expired make way, nobody overlaps, nobody waits for each other in a circle."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from amrutam.domain.availability import Span
 from amrutam.ids import new_id
-from amrutam.settings import Settings
 from amrutam.storage import claims
 from amrutam.storage.pool import Connection, Database
 from tests.storage.waiting import someone_waits
@@ -25,14 +24,6 @@ RACERS = 100
 
 class Undone(Exception):
     """Rolls a transaction back."""
-
-
-@pytest.fixture(scope="session")
-async def wide(settings: Settings) -> AsyncGenerator[Database, None]:
-    """Enough connections for a race."""
-    database = await Database.connect(settings.database_url.get_secret_value(), size=50, application="race")
-    yield database
-    await database.close()
 
 
 def _minutes(first: int, last: int) -> Span:
