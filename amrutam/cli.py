@@ -7,12 +7,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import asyncpg
+
 from amrutam import migrations
 from amrutam.crypto import Keyring
 from amrutam.domain.wallclock import use_pinned_tzdata
 from amrutam.migrations import MigrationError
 from amrutam.preflight import load
 from amrutam.settings import SettingsError
+from amrutam.storage.pool import Database, DatabaseUnavailable
 
 
 def _say(line: str) -> None:
@@ -73,12 +76,35 @@ def seed(_: argparse.Namespace) -> int:
     return 0
 
 
+def verify(given: argparse.Namespace) -> int:
+    """Check every invariant of rows and workflows on the running system. Exit status 1 when one is broken."""
+    from amrutam import verify as checks  # noqa: PLC0415 - loads the Temporal SDK, which other commands do not need
+    from amrutam.temporal import connect  # noqa: PLC0415 - the same
+
+    async def run() -> int:
+        settings, keyring = load()
+        db = await Database.connect(settings.database_url.get_secret_value(), size=2, application="amrutam-verify")
+        try:
+            scope = checks.Scope(checks.days_ago(given.days), workflows=given.workflows)
+            broken = await checks.check(db, await connect(settings, keyring), scope, _say)
+        finally:
+            await db.close()
+        _say("all invariants hold" if not broken else f"{len(broken)} invariants are broken")
+        return 1 if broken else 0
+
+    return asyncio.run(run())
+
+
 def parser() -> argparse.ArgumentParser:
     """Every command with its help."""
     top = argparse.ArgumentParser(prog="python -m amrutam", description="Operate Amrutam.")
     commands = top.add_subparsers(required=True, metavar="command")
     for name, run in {"migrate": migrate, "setup": setup, "seed": seed}.items():
         commands.add_parser(name, help=run.__doc__, description=run.__doc__).set_defaults(run=run)
+    verifying = commands.add_parser("verify", help=verify.__doc__, description=verify.__doc__)
+    verifying.add_argument("--days", type=float, default=7, help="look at bookings made in this many days (7)")
+    verifying.add_argument("--workflows", type=int, default=500, help="compare the newest N with their workflows (500)")
+    verifying.set_defaults(run=verify)
     keys = commands.add_parser("keys", help="Keys of this installation.").add_subparsers(
         required=True, metavar="action"
     )
@@ -95,6 +121,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    except (MigrationError, OSError, TimeoutError, RuntimeError) as error:
+    except (MigrationError, DatabaseUnavailable, asyncpg.PostgresError, OSError, TimeoutError, RuntimeError) as error:
         sys.stderr.write(f"failed: {error}\n")
         return 1

@@ -36,12 +36,15 @@ BEGIN
         FOR step IN -1 .. months_ahead LOOP
             month := date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => step);
             child := parent || to_char(month, '"_"YYYY"_"MM');
-            CONTINUE WHEN to_regclass(child) IS NOT NULL;
+            CONTINUE WHEN EXISTS (
+                SELECT FROM pg_inherits WHERE inhparent = to_regclass(parent) AND inhrelid = to_regclass(child));
             low := first_uuidv7(month AT TIME ZONE 'UTC');
             high := first_uuidv7((month + interval '1 month') AT TIME ZONE 'UTC');
-            EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', child, parent);
-            EXECUTE format('ALTER TABLE %I ADD CONSTRAINT %I CHECK (id >= %L AND id < %L)',
-                           child, child || '_month', low, high);
+            IF to_regclass(child) IS NULL THEN -- one that was detached keeps its rows and comes back as it is
+                EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', child, parent);
+                EXECUTE format('ALTER TABLE %I ADD CONSTRAINT %I CHECK (id >= %L AND id < %L)',
+                               child, child || '_month', low, high);
+            END IF;
             EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, child, low, high);
             RETURN NEXT child;
         END LOOP;

@@ -56,6 +56,11 @@ class Noted:
             await self.go_on.wait()
             self.numbers += [json.loads(event.data)["number"] for event in mine]
 
+    async def is_held_up(self) -> None:
+        """Until it has been given one of these facts."""
+        async with asyncio.timeout(20):
+            await self.busy.wait()
+
     async def has(self, *numbers: int) -> None:
         """Until it has noted these."""
 
@@ -120,7 +125,7 @@ async def test_of_two_relays_at_once_one_reads_and_the_other_takes_over(
     effect.go_on.clear()
     async with _running(db, {name: effect}), _running(db, {name: effect, beside: alive}):
         await _tell(db, Tried(subject=subject, number=1))
-        await effect.busy.wait()
+        await effect.is_held_up()
         async with db.transaction() as connection:
             assert not await events.become_only_reader(connection, name)
         await alive.has(1)  # the other relay goes round, and leaves this consumer alone
@@ -163,7 +168,7 @@ async def test_a_consumer_that_is_behind_does_not_hold_the_other(
     slow.go_on.clear()
     async with _running(db, dict(zip(consumers, (slow, quick), strict=True))):
         await _tell(db, Tried(subject=subject, number=1))
-        await slow.busy.wait()
+        await slow.is_held_up()
         await _tell(db, Tried(subject=subject, number=2))
         await quick.has(1, 2)
         assert slow.numbers == []

@@ -15,7 +15,7 @@ from amrutam.storage.booking import Filters
 from amrutam.storage.operations import Operation
 from web import commands, paging
 from web.booking_commands import BookSlot, CancelRequest, give_back, start
-from web.booking_views import BookingPage, BookingView, Pending, outcome_time, refused, seen, seen_whole
+from web.booking_views import BookingAnswer, BookingPage, BookingView, Pending, outcome_time, refused, seen, seen_whole
 from web.context import Answer, Call, version_tag
 from web.routing import Feature, Idempotency
 
@@ -71,7 +71,7 @@ async def create(call: Call, command: BookSlot) -> Answer:
     "/v1/bookings/{id}",
     allow=[Role.PATIENT, Role.DOCTOR, Role.SUPPORT],
     owns=A_PARTY,
-    answers={200: BookingView, 202: Pending},
+    answers={200: BookingAnswer, 202: Pending},
     errors=[errors.NotFound],
     audited=True,
 )
@@ -118,7 +118,7 @@ async def list_own(call: Call, query: BookingQuery) -> Answer:
     "/v1/bookings/{id}/cancel",
     allow=[Role.PATIENT, Role.DOCTOR, Role.SUPPORT],
     owns=A_PARTY,
-    answers={200: BookingView},
+    answers={200: BookingAnswer},
     errors=[errors.NotFound, errors.InvalidState, errors.OperationInProgress, errors.Unavailable],
     idempotency=Idempotency.OPTIONAL,
     audited=True,

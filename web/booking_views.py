@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import Field, RootModel
 
 from amrutam.crypto import place
 from amrutam.domain.booking import Action, Booking, Status
@@ -64,12 +64,16 @@ class Pending(Message):
     status: Literal["pending"] = "pending"
 
 
-class RefusedView(BaseModel):
+class RefusedView(Message):
     """It could not be booked."""
 
     id: UUID
     status: Literal["refused"] = "refused"
     problem: dict[str, Any]
+
+
+class BookingAnswer(RootModel[BookingView | BookingSummary | RefusedView]):
+    """The booking as the caller may see it, without clinical text for support; or why there is none."""
 
 
 def refused(call: Call, booking_id: UUID, refusal: DomainError) -> RefusedView:

@@ -3,7 +3,7 @@
 import re
 import secrets
 import time
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from sanic import HTTPResponse, Request, Sanic
@@ -34,6 +34,10 @@ def install(app: "Sanic[Any, Any]", settings: Settings) -> None:
     if settings.public_url.startswith("https://"):
         always["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
     origins = frozenset(settings.cors_origins)
+    app.ctx.stopping = False
+
+    async def stopping(_: "Sanic[Any, Any]") -> None:
+        app.ctx.stopping = True
 
     async def before(request: Request) -> HTTPResponse | None:
         identify(request)
@@ -51,10 +55,13 @@ def install(app: "Sanic[Any, Any]", settings: Settings) -> None:
             headers.setdefault("Cache-Control", "no-store")
         if origins:
             _allow_origin(request, response, origins)
+        if app.ctx.stopping:  # else the process would wait for a client that keeps its connection
+            cast("Any", request.stream).keep_alive = False
         _record(request, response)
 
     app.register_middleware(before, "request")
     app.register_middleware(after, "response")
+    app.register_listener(stopping, "before_server_stop")
 
 
 def identify(request: Request) -> None:

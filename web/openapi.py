@@ -82,6 +82,10 @@ class _Schemas:
         """A reference to what clients send."""
         return self._references[(model, "validation")]
 
+    def forget(self, model: type[BaseModel]) -> None:
+        """Leave out a model that nothing refers to."""
+        del self.definitions[self.received(model)["$ref"].rpartition("/")[2]]
+
     def sent(self, model: type[BaseModel]) -> dict[str, Any]:
         """A reference to what clients receive."""
         return self._references[(model, "serialization")]
@@ -89,7 +93,10 @@ class _Schemas:
 
 def _schemas(routes: Sequence[Route]) -> _Schemas:
     received = [model for route in routes for model in (route.command, route.query) if model]
-    return _Schemas(received, [model for route in routes for model in route.answers.values() if model])
+    schemas = _Schemas(received, [model for route in routes for model in route.answers.values() if model])
+    for query in {route.query for route in routes if route.query}:
+        schemas.forget(query)  # its fields are parameters; only what they refer to is a schema
+    return schemas
 
 
 def _operation(route: Route, schemas: _Schemas) -> dict[str, Any]:

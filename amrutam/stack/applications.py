@@ -116,7 +116,7 @@ class Worker(Part):
 
     name = "Worker"
     port_variable = "WORKER_METRICS_PORT"
-    stop_seconds = 4
+    stop_seconds = 9  # over the worker's own grace for what it has begun
     ready_seconds = 60
 
     def __init__(self, folders: Folders, demo: Demo, environment: Mapping[str, str]) -> None:

@@ -8,17 +8,15 @@ async def ensure(db: Connection) -> list[str]:
     return [row["name"] for row in await db.fetch("SELECT ensure_partitions() AS name")]
 
 
+MISSING = """
+SELECT name || to_char(month, '"_"YYYY"_"MM') AS child
+FROM partitioned_tables, generate_series(0, 1) AS step,
+     LATERAL (SELECT date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => step)) AS m (month)
+WHERE NOT EXISTS (
+    SELECT FROM pg_inherits
+    WHERE inhparent = to_regclass(name) AND inhrelid = to_regclass(name || to_char(month, '"_"YYYY"_"MM')))"""
+
+
 async def missing(db: Connection) -> list[str]:
-    """The partitions that this month and the next need and that are not there, or not attached."""
-    rows = await db.fetch(
-        """SELECT child
-           FROM partitioned_tables, generate_series(0, 1) AS step,
-                LATERAL (
-                    SELECT date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => step)
-                ) AS m (month),
-                LATERAL (SELECT name || to_char(month, '"_"YYYY"_"MM')) AS c (child)
-           WHERE NOT EXISTS (
-               SELECT FROM pg_inherits WHERE inhparent = to_regclass(name) AND inhrelid = to_regclass(child)
-           )"""
-    )
-    return [row["child"] for row in rows]
+    """The partitions that this month and the next need and that are not there."""
+    return [row["child"] for row in await db.fetch(MISSING)]

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, cast
+from uuid import UUID
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from amrutam.domain.common import Role
 from amrutam.domain.errors import DomainError
+from amrutam.storage.pool import Database
 from tests.people import EVERY_HOUR, People, Person
 from tests.web.mounted import ROUTES, name
 from tests.web.slots import book, free_times
@@ -204,14 +206,23 @@ async def test_a_bookings_life_is_as_described(
 
 
 async def test_a_refused_bookings_place_is_as_described(
-    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, witness: Witness, some_id: Any
+    api: httpx.AsyncClient,
+    make_patient: MakePatient,
+    make_doctor: MakeDoctor,
+    witness: Witness,
+    some_id: UUID,
+    db: Database,
 ) -> None:
     patient, doctor = await make_patient(), await make_doctor()
     time = (await free_times(api, doctor))[0]
     await book(api, await make_patient(), doctor, time)
     witness.check(await book(api, patient, doctor, time))
+    async with db.connection() as connection:
+        operation = await connection.fetchval("SELECT operation_id FROM operations WHERE user_id = $1", patient.id)
+    told = witness.check(await api.get(f"/v1/bookings/{operation}", headers=patient.headers))
+    assert (told["status"], told["problem"]["code"]) == ("refused", "slot_taken")
     witness.check(await api.get(f"/v1/bookings/{some_id}", headers=patient.headers))
-    assert {status for _, status in witness.seen} == {404, 409}
+    assert {status for _, status in witness.seen} == {200, 404, 409}
 
 
 async def test_what_people_keep_of_themselves_is_as_described(

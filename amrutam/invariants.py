@@ -1,0 +1,106 @@
+"""What must always be true of the rows, each as one SQL statement that finds what breaks it.
+
+A statement selects the ids of offenders. It looks at what is live, and at what was made since `scope.since`, so that it
+is quick on a full system. A row that is about to be right (a timer is just firing, the relay is just reading) counts
+only when it has stood since before `scope.settled`.
+"""
+
+from typing import NamedTuple
+
+from amrutam.storage.partitions import MISSING
+
+
+class Invariant(NamedTuple):
+    """A sentence that must be true, why, and the statement that finds what makes it false."""
+
+    name: str
+    reason: str
+    sql: str
+
+
+INVARIANTS = (
+    Invariant(
+        "no two claims of one resource overlap",
+        "the exclusion constraint is the truth on every path; without it nothing keeps two bookings apart",
+        """SELECT 'claims' WHERE NOT EXISTS (
+               SELECT FROM pg_constraint WHERE conrelid = 'claims'::regclass AND contype = 'x' AND convalidated)""",
+    ),
+    Invariant(
+        "a live booking holds its doctor's and its patient's time",
+        "else the same time can be given away again",
+        """SELECT b.id::text FROM bookings b, scope
+           WHERE b.id >= since AND b.ends_at > now() AND b.updated_at < settled
+             AND (b.status = 'confirmed' OR b.status IN ('held', 'awaiting_payment') AND b.expires_at > now())
+             AND (SELECT count(*) FROM claims c
+                  WHERE c.booking_id = b.id AND c.resource_id IN (b.doctor_id, b.patient_id)
+                    AND c.during @> tstzrange(b.starts_at, b.ends_at)
+                    AND c.expires_at IS NOT DISTINCT FROM b.expires_at) <> 2""",
+    ),
+    Invariant(
+        "a booking that has ended holds no time",
+        "else the time is lost to everybody",
+        """SELECT DISTINCT b.id::text FROM scope, claims c JOIN bookings b ON b.id = c.booking_id
+           WHERE b.status IN ('expired', 'cancelled', 'no_show') AND b.updated_at < settled""",
+    ),
+    Invariant(
+        "every claim belongs to a booking",
+        "a time is held by a booking or is free",
+        """SELECT DISTINCT c.booking_id::text FROM claims c, scope
+           WHERE c.booking_id < first_uuidv7(settled)
+             AND NOT EXISTS (SELECT FROM bookings b WHERE b.id = c.booking_id)""",
+    ),
+    Invariant(
+        "an unpaid hold ends when its time is up",
+        "its workflow sleeps until then; one that stays has lost it",
+        """SELECT id::text FROM bookings, scope
+           WHERE id >= since AND status IN ('held', 'awaiting_payment') AND expires_at < settled""",
+    ),
+    Invariant(
+        "a booking that was confirmed has its consultation, which is off when the booking is",
+        "both are written in one transaction",
+        """SELECT b.id::text FROM scope, bookings b LEFT JOIN consultations c ON c.id = b.id
+           WHERE b.id >= since AND ((b.confirmed_at IS NOT NULL) <> (c.id IS NOT NULL)
+                                    OR b.status = 'cancelled' AND c.status = 'scheduled')""",
+    ),
+    Invariant(
+        "a request that was answered with a booking made one",
+        "the transaction that does the work stores its outcome",
+        """SELECT o.operation_id::text FROM operations o, scope
+           WHERE o.action = 'bookings_create' AND o.outcome IS NOT NULL AND o.operation_id >= since
+             AND NOT EXISTS (SELECT FROM bookings b WHERE b.id = o.operation_id)""",
+    ),
+    Invariant(
+        "the request that made a booking knows it",
+        "else whoever asks again with the same key is told something else",
+        """SELECT b.id::text FROM scope, bookings b JOIN operations o ON o.operation_id = b.id
+           WHERE b.id >= since AND o.outcome IS NULL""",
+    ),
+    Invariant(
+        "every state of a booking was told as an event",
+        "caches, mails and figures hear of it by events alone",
+        """SELECT b.id::text FROM bookings b, scope
+           WHERE b.id >= since AND b.status IN ('held', 'confirmed', 'expired', 'cancelled')
+             AND NOT EXISTS (SELECT FROM events e
+                             WHERE e.id >= since AND e.subject = b.id AND e.type = 'booking.' || b.status)""",
+    ),
+    Invariant(
+        "every booking was audited",
+        "the trail is written in the transaction of the act",
+        """SELECT b.id::text FROM bookings b, scope
+           WHERE b.id >= since
+             AND NOT EXISTS (SELECT FROM audit a
+                             WHERE a.patient_id = b.patient_id AND a.subject = b.id AND a.action = 'booking.create')""",
+    ),
+    Invariant(
+        "every consumer of events keeps up",
+        "stale caches and unsent mails are what users notice first",
+        """SELECT w.consumer FROM watermarks w, scope
+           WHERE EXISTS (SELECT FROM events e
+                         WHERE e.id >= since AND e.id < first_uuidv7(settled) AND (e.xid, e.id) > (w.xid, w.id))""",
+    ),
+    Invariant(
+        "this month's and the next month's partitions exist",
+        "without them no booking can be written",
+        MISSING,
+    ),
+)

@@ -1,0 +1,87 @@
+"""`python -m amrutam verify`: silent while all is well, and naming what somebody broke."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import httpx
+import pytest
+from temporalio.client import Client
+
+from amrutam.ids import new_id
+from amrutam.storage.pool import Database
+from amrutam.verify import Scope, check
+from tests.people import Person
+from tests.web.slots import book, free_times
+
+MakePatient = Callable[[], Awaitable[Person]]
+MakeDoctor = Callable[..., Awaitable[Person]]
+
+
+@pytest.fixture
+async def booking(api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor) -> UUID:
+    """A confirmed booking of this test alone."""
+    patient, doctor = await make_patient(), await make_doctor()
+    return UUID((await book(api, patient, doctor, (await free_times(api, doctor))[0])).json()["id"])
+
+
+async def _broken(owner: Database, temporal: Client, since: datetime) -> dict[str, list[str]]:
+    """Name of each broken invariant and its offenders, of what was made since then."""
+    lines: list[str] = []
+    findings = await check(owner, temporal, Scope(since, grace=timedelta(0)), lines.append)
+    assert len(lines) >= 13
+    return {finding.invariant.name: finding.offenders for finding in findings}
+
+
+async def test_what_was_done_properly_breaks_nothing(owner: Database, temporal: Client, booking: UUID) -> None:
+    told = await _broken(owner, temporal, datetime.now(UTC) - timedelta(seconds=5))
+    assert not [name for name, offenders in told.items() if any(str(booking) in each for each in offenders)]
+
+
+@pytest.mark.parametrize(
+    ("damage", "name"),
+    [
+        ("DELETE FROM claims WHERE booking_id = $1", "a live booking holds its doctor's and its patient's time"),
+        ("UPDATE bookings SET status = 'expired' WHERE id = $1", "a booking that has ended holds no time"),
+        ("DELETE FROM bookings WHERE id = $1", "every claim belongs to a booking"),
+        ("DELETE FROM bookings WHERE id = $1", "a request that was answered with a booking made one"),
+        (
+            "UPDATE bookings SET status = 'held', expires_at = now() - interval '1 hour' WHERE id = $1",
+            "an unpaid hold ends when its time is up",
+        ),
+        (
+            "DELETE FROM consultations WHERE id = $1",
+            "a booking that was confirmed has its consultation, which is off when the booking is",
+        ),
+        ("UPDATE operations SET outcome = NULL WHERE operation_id = $1", "the request that made a booking knows it"),
+        ("DELETE FROM events WHERE subject = $1", "every state of a booking was told as an event"),
+        ("DELETE FROM audit WHERE subject = $1", "every booking was audited"),
+        (
+            "UPDATE bookings SET status = 'cancelled' WHERE id = $1",
+            "a live booking has its running workflow, and one that has ended has none",
+        ),
+    ],
+)
+async def test_each_damage_is_named(owner: Database, temporal: Client, booking: UUID, damage: str, name: str) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=5)
+    async with owner.connection() as connection:
+        await connection.execute(damage, booking)
+    told = await _broken(owner, temporal, before)
+    assert any(str(booking) in offender for offender in told.get(name, [])), told
+    await temporal.get_workflow_handle(f"booking/{booking}").terminate("the test broke its row")
+    async with owner.connection() as connection:
+        for leftover in ("DELETE FROM claims WHERE booking_id = $1", "DELETE FROM bookings WHERE id = $1"):
+            await connection.execute(leftover, booking)
+        await connection.execute("DELETE FROM operations WHERE operation_id = $1", booking)
+
+
+async def test_a_missing_partition_is_named(owner: Database, temporal: Client) -> None:
+    name = f"phantoms_{new_id().hex}"
+    async with owner.connection() as connection:
+        await connection.execute("INSERT INTO partitioned_tables VALUES ($1)", name)
+    try:
+        told = await _broken(owner, temporal, datetime.now(UTC))
+        assert any(each.startswith(name) for each in told["this month's and the next month's partitions exist"])
+    finally:
+        async with owner.connection() as connection:
+            await connection.execute("DELETE FROM partitioned_tables WHERE name = $1", name)
