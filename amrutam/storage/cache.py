@@ -27,6 +27,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from amrutam.telemetry import CACHE_FILLS, CACHE_READS
 
@@ -43,6 +44,8 @@ NEGATIVE_TTL = 5.0
 FILL_SECONDS = 60
 # While Redis is away one call in this time, in seconds, finds out whether it is back.
 RETRY_SECONDS = 1.0
+# So many answers in a row that do not come in time mean that it is away.
+SLOW_ANSWERS = 3
 # Longer means that Redis is not worth the wait: the database answers sooner.
 SOCKET_SECONDS = 0.1
 
@@ -231,6 +234,7 @@ class _Breaker:
     def __init__(self) -> None:
         self._open = False
         self._retry_at = 0.0
+        self._slow_answers = 0
 
     def lets_pass(self) -> bool:
         """Whether to ask Redis: while it is away, one caller at a time finds out."""
@@ -243,6 +247,10 @@ class _Breaker:
         return True
 
     def open(self, error: Exception) -> None:
+        """Stop asking. One slow answer is not enough: without the cache a busy process would get busier still."""
+        self._slow_answers += 1
+        if isinstance(error, RedisTimeoutError) and self._slow_answers < SLOW_ANSWERS:
+            return
         if not self._open:
             log.warning("cache.redis_away", error=type(error).__name__)
         self._open, self._retry_at = True, time.monotonic() + RETRY_SECONDS
@@ -250,7 +258,7 @@ class _Breaker:
     def close(self) -> None:
         if self._open:
             log.info("cache.redis_back")
-        self._open = False
+        self._open, self._slow_answers = False, 0
 
 
 def _version_key(group: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -20,6 +21,8 @@ from amrutam.storage.cache import Cache, groups_of
 from tests.polling import until
 
 LONG = 60.0
+# On a busy machine Redis may seem away for a moment. Only the tests that take it away want to see that.
+PATIENT: dict[str, Any] = {**Cache.CONNECTION, "socket_timeout": 10, "socket_connect_timeout": 10}
 
 
 class Source:
@@ -46,7 +49,7 @@ class Source:
 @pytest.fixture
 async def cache(settings: Settings) -> AsyncGenerator[Cache, None]:
     """As a process has it."""
-    cache = Cache(Redis.from_url(settings.redis_url.get_secret_value(), **Cache.CONNECTION))
+    cache = Cache(Redis.from_url(settings.redis_url.get_secret_value(), **PATIENT))
     yield cache
     await cache.close()
 
@@ -54,7 +57,7 @@ async def cache(settings: Settings) -> AsyncGenerator[Cache, None]:
 @pytest.fixture
 async def neighbour(settings: Settings) -> AsyncGenerator[Cache, None]:
     """As another process has it."""
-    cache = Cache(Redis.from_url(settings.redis_url.get_secret_value(), **Cache.CONNECTION))
+    cache = Cache(Redis.from_url(settings.redis_url.get_secret_value(), **PATIENT))
     yield cache
     await cache.close()
 
