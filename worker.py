@@ -28,7 +28,7 @@ from amrutam.storage.cache import Cache
 from amrutam.storage.lock import Lock
 from amrutam.storage.pool import Database, DatabaseUnavailable
 from amrutam.telemetry import OperatorPort, configure_logging
-from amrutam.temporal import BACKGROUND_QUEUE, BOOKINGS_QUEUE, connect, is_reachable
+from amrutam.temporal import BACKGROUND_QUEUE, BOOKINGS_QUEUE, connect, forward_core_logs, is_reachable
 from workflows.booking import BookingWorkflow
 from workflows.maintenance import MaintenanceWorkflow
 from workflows.notification import SendMailWorkflow
@@ -108,7 +108,7 @@ def build_worker(queue: str, settings: Settings, keyring: Keyring, clients: Clie
 async def run(settings: Settings, keyring: Keyring, queues: Sequence[str], stop: asyncio.Event) -> None:
     """Work until `stop` is set, then let what has begun end."""
     clients = await Clients.open(settings, keyring)
-    operators = OperatorPort(settings.host, settings.metrics_port, clients.state)
+    operators = OperatorPort(settings.metrics_host, settings.metrics_port, clients.state)
     relay = Relay(
         clients.db,
         {"cache": refresh_caches(clients.cache), "mail": send_mails(clients.temporal)},
@@ -141,6 +141,7 @@ def main(arguments: Sequence[str]) -> int:
     """Exit status 0 for an orderly stop, 1 when a part is away, 2 for settings or queues that do not fit."""
     use_pinned_tzdata()
     configure_logging("worker")
+    forward_core_logs()
     queues = arguments or QUEUES
     if unknown := set(queues) - set(QUEUES):
         sys.stderr.write(f"no such queue: {', '.join(sorted(unknown))}; there are {', '.join(QUEUES)}\n")

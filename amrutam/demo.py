@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import httpx
 
@@ -40,15 +40,18 @@ class Narrator:
         self._step += 1
         _print(f"\n{self._step}. {words}")
 
-    async def ask(self, method: str, path: str, expect: int = 200, **options: Any) -> dict[str, Any]:
+    async def ask(
+        self, method: str, path: str, expect: int = 200, *, show: bool = True, **options: Any
+    ) -> dict[str, Any]:
         """One request; its answer. Raises DemoError for another status than expected."""
         headers = self.headers | options.pop("headers", {})
-        _print(f"   {method} {path}" + (f"  {_short(_shown(options['json']))}" if "json" in options else ""))
+        query = f"?{urlencode(options['params'])}" if "params" in options else ""
+        _print(f"   {method} {path}{query}" + (f"  {_short(_shown(options['json']))}" if "json" in options else ""))
         started = time.perf_counter()
         answer = await self._client.request(method, path, headers=headers, **options)
         millis = (time.perf_counter() - started) * 1000
         body: dict[str, Any] = answer.json() if answer.content else {}
-        _print(f"   -> {answer.status_code} in {millis:.1f} ms  {_short(_shown(body))}")
+        _print(f"   -> {answer.status_code} in {millis:.1f} ms" + (f"  {_short(_shown(body))}" if show else ""))
         if answer.status_code != expect:
             raise DemoError(f"{method} {path}: expected {expect}, got {answer.status_code}")
         return body
@@ -123,10 +126,11 @@ async def look_at_workflow(narrator: Narrator, ui: str | None, booking_id: str) 
     if ui is None:
         _print(f"   in your own Temporal UI: {path}")
         return
-    answer = await narrator.ask("GET", f"{ui}/api/v1{path}")
+    answer = await narrator.ask("GET", f"{ui}/api/v1{path}", show=False)
     info = answer["workflowExecutionInfo"]
-    _print(f"   {info['type']['name']} {info['execution']['workflowId']}: {info['status']}")
-    _print(f"   look at it: {ui}{path}")
+    state = info["status"].removeprefix("WORKFLOW_EXECUTION_STATUS_").lower()
+    _print(f"   {info['type']['name']} {info['execution']['workflowId']} is {state}, {info['historyLength']} events")
+    _print(f"   while the system runs: {ui}{path}")
 
 
 async def cancel(narrator: Narrator, doctor_id: str, booking: Mapping[str, Any]) -> None:
@@ -140,6 +144,7 @@ async def cancel(narrator: Narrator, doctor_id: str, booking: Mapping[str, Any])
     slots = await narrator.ask("GET", f"/v1/doctors/{doctor_id}/slots?from={day}&to={day}&tz=UTC")
     if booking["starts_at"] not in {slot["starts_at"] for slot in slots["items"]}:
         raise DemoError("the time is not offered again")
+    _print(f"   {booking['starts_at']} is among them")
     _print("\nThat was one patient's journey: nothing lost, nothing doubled.")
 
 

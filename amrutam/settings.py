@@ -29,8 +29,9 @@ class Settings(BaseSettings):
     amrutam_demo_expose: bool = Field(False, description="let demo mode listen beyond this machine")
     amrutam_keyring: Path = Field(description="JSON file with every key, made by `python -m amrutam keys init`")
 
-    host: str = Field("127.0.0.1", description="address that the API and metrics listen on")
+    host: str = Field("127.0.0.1", description="address that the API listens on")
     port: int = Field(8000, ge=1, le=65535, description="of the API")
+    metrics_host: str = Field("127.0.0.1", description="address that metrics listen on; never a public one")
     metrics_port: int = Field(9464, ge=1, le=65535, description="/metrics and /health/detail; never public")
     public_url: str = Field("http://127.0.0.1:8000", description="how a patient's browser reaches the API; in mails")
     cors_origins: Annotated[list[str], NoDecode] = Field(
@@ -91,8 +92,8 @@ class Settings(BaseSettings):
 
     def _demo_faults(self) -> list[str]:
         faults: list[str] = []
-        if self.host not in LOOPBACK and not self.amrutam_demo_expose:
-            faults.append("HOST: demo mode listens on 127.0.0.1 only, unless AMRUTAM_DEMO_EXPOSE=yes")
+        if not {self.host, self.metrics_host} <= LOOPBACK and not self.amrutam_demo_expose:
+            faults.append("HOST, METRICS_HOST: demo mode listens on 127.0.0.1 only, unless AMRUTAM_DEMO_EXPOSE=yes")
         if not self.smtp_url and not self.mail_folder:
             faults.append("MAIL_FOLDER: name a folder for mails, or an SMTP_URL")
         return faults

@@ -1,5 +1,6 @@
 """How every process reaches Temporal: encrypted payloads, encoded failures, one client a process."""
 
+import logging
 import os
 from collections.abc import Sequence
 from datetime import timedelta
@@ -10,6 +11,7 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeKey
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes, PayloadCodec
+from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import RPCError, TLSConfig
 
 from amrutam.crypto import Keyring, SealingKeys
@@ -62,6 +64,13 @@ def data_converter(keyring: Keyring) -> DataConverter:
         failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
         payload_codec=SealingCodec(keyring.codec.sealing("temporal-codec")),
     )
+
+
+def forward_core_logs() -> None:
+    """Send what the SDK's core has to say through this process's own logging. Once, before the first client."""
+    forwarding = LogForwardingConfig(logging.getLogger("temporalio.core"), append_log_fields_to_message=False)
+    logs = LoggingConfig(TelemetryFilter(core_level="WARN", other_level="ERROR"), forwarding=forwarding)
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=logs)))
 
 
 async def connect(settings: Settings, keyring: Keyring, *, lazy: bool = False) -> Client:

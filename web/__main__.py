@@ -9,6 +9,7 @@ from amrutam.preflight import check, load
 from amrutam.settings import SettingsError
 from amrutam.storage.pool import DatabaseUnavailable
 from amrutam.telemetry import configure_logging
+from amrutam.temporal import forward_core_logs
 from web.app import create_app
 
 
@@ -19,6 +20,7 @@ def main() -> int:
     """
     use_pinned_tzdata()
     configure_logging("web")
+    forward_core_logs()
     try:
         settings, keyring = load()
         asyncio.run(check(settings))

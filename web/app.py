@@ -83,7 +83,7 @@ def create_app(settings: Settings, keyring: Keyring) -> "Sanic[Any, Any]":
     async def start(_: "Sanic[Any, Any]") -> None:
         services = await build_services(settings, keyring)
         app.ctx.services = services
-        app.ctx.operators = OperatorPort(settings.host, settings.metrics_port, lambda: detail(services))
+        app.ctx.operators = OperatorPort(settings.metrics_host, settings.metrics_port, lambda: detail(services))
         app.ctx.operators.start()
 
     async def stop(_: "Sanic[Any, Any]") -> None:

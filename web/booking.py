@@ -1,5 +1,6 @@
 """Bookings over HTTP."""
 
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from pydantic import Field
 from amrutam.domain import errors
 from amrutam.domain.booking import Booking, Status
 from amrutam.domain.common import Instant, Role
+from amrutam.domain.wallclock import CalendarDate
 from amrutam.storage import audit, operations
 from amrutam.storage import booking as bookings_storage
 from amrutam.storage.booking import Filters
@@ -30,8 +32,10 @@ class BookingQuery(paging.Page):
     """Which bookings to list."""
 
     status: list[Status] = Field(default_factory=list, description="may be given repeatedly")
-    starts_from: Instant | None = Field(None, alias="from", description="starting at or after")
-    starts_to: Instant | None = Field(None, alias="to", description="starting before")
+    starts_from: Instant | CalendarDate | None = Field(None, alias="from", description="starting then or later")
+    starts_to: Instant | CalendarDate | None = Field(
+        None, alias="to", description="starting before then; a date (UTC) is included"
+    )
     side: Literal["patient", "doctor"] | None = Field(None, alias="as", description="default: by your role")
 
 
@@ -100,7 +104,8 @@ async def read(call: Call, id: UUID) -> Answer:
 async def list_own(call: Call, query: BookingQuery) -> Answer:
     """The caller's bookings, the newest first."""
     side = Role(query.side) if query.side else call.actor.role
-    filters = Filters(call.user_id, side is Role.DOCTOR, query.status, query.starts_from, query.starts_to)
+    since, until = _moment(query.starts_from), _moment(query.starts_to, days=1)
+    filters = Filters(call.user_id, side is Role.DOCTOR, query.status, since, until)
     after = paging.position(call, query)
     async with call.services.db.connection() as db:
         rows = await bookings_storage.page(db, filters, after, query.limit + 1)
@@ -138,6 +143,13 @@ async def cancel(call: Call, id: UUID, command: CancelRequest) -> Answer:
         raise await _over(call, id) from None
     view = await seen(call, booking, side, now=outcome_time(booking))
     return Answer(view, etag=version_tag(booking.version))
+
+
+def _moment(given: date | None, days: int = 0) -> datetime | None:
+    """The moment itself; of a date the midnight (UTC) with which it begins, or `days` later."""
+    if given is None or isinstance(given, datetime):
+        return given
+    return datetime.combine(given, time(), UTC) + timedelta(days=days)
 
 
 def _side(call: Call, booking: Booking) -> Role:

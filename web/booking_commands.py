@@ -13,18 +13,18 @@ from temporalio.common import (
 )
 
 from amrutam.crypto import place
-from amrutam.domain.availability import Span
-from amrutam.domain.booking import Booking, CancelBooking, ClaimTime, check_free
+from amrutam.domain.availability import Span, claimed_span, slot_at
+from amrutam.domain.booking import Booking, CancelBooking, ClaimTime, check_free, fee_for
 from amrutam.domain.common import Instant, Message, Mode, Prose, Role
-from amrutam.domain.errors import DomainError
-from amrutam.storage import claims, operations
+from amrutam.domain.errors import DoctorUnavailable, DomainError
+from amrutam.storage import availability, claims, operations
 from amrutam.temporal import BOOKINGS_QUEUE, DOCTOR_ID, PATIENT_ID, STARTS_AT
 from web import commands
 from web.context import Call
 from workflows.booking import BookingWorkflow
 
-# Whatever is claimed within it is surely in the way of a slot that begins with it.
-SHORTEST_SLOT = timedelta(minutes=1)
+# Leave that touches a slot begins or ends within this of its beginning, or spans it.
+NEAR = timedelta(days=1)
 
 
 class BookSlot(Message):
@@ -56,7 +56,7 @@ async def start(call: Call, command: BookSlot) -> Booking:
         actor=call.actor,
     )
     if operation.fresh:
-        await _refuse_if_plainly_taken(call, claim)
+        await _refuse_what_is_bound_to_fail(call, claim)
     workflow_id = f"booking/{operation.id}"
 
     async def ask(operation_id: UUID) -> Booking:
@@ -108,15 +108,25 @@ def _start_operation(workflow_id: str, claim: ClaimTime) -> WithStartWorkflowOpe
     )
 
 
-async def _refuse_if_plainly_taken(call: Call, claim: ClaimTime) -> None:
-    """Spare Temporal a workflow that is bound to lose. Raises SlotTaken, PatientBusy, noted in the record."""
-    moment = Span(claim.starts_at, claim.starts_at + SHORTEST_SLOT)
+async def _refuse_what_is_bound_to_fail(call: Call, claim: ClaimTime) -> None:
+    """Spare Temporal a workflow that is bound to lose. Raises the refusal, noted in the record.
+
+    A copy of this request may have been quicker: then the record has its outcome, and that is the answer.
+    """
+    near = Span(claim.starts_at - NEAR, claim.starts_at + NEAR)
     async with call.services.db.connection() as db:
         try:
-            check_free(claim, await claims.overlapping(db, {claim.doctor_id: moment, claim.patient_id: moment}))
+            doctor = await availability.bookable(db, claim.doctor_id, near)
+            if doctor is None:
+                raise DoctorUnavailable(pointer="/doctor_id")
+            slot = slot_at(doctor.availability, claim.starts_at, claim.mode, now=call.now, blocked=doctor.blocked)
+            fee_for(doctor.fees, claim.mode)
+            times = {claim.doctor_id: claimed_span(doctor.availability, slot), claim.patient_id: slot.span}
+            check_free(claim, await claims.overlapping(db, claim.booking_id, times))
         except DomainError as refusal:
-            await operations.refuse(db, call.services.operation_keys, claim.booking_id, refusal.refusal())
-            raise
+            noted = await operations.refuse(db, call.services.operation_keys, claim.booking_id, refusal.refusal())
+            if noted:
+                raise
 
 
 async def _sealed(call: Call, patient_id: UUID, text: str | None, bound_to: bytes) -> bytes | None:

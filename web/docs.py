@@ -23,6 +23,12 @@ _ASSETS: Mapping[str, str] = {
 _DEMO_LOGINS = ("patient", "patient2", "doctor", "doctor2", "support", "admin")
 
 
+@docs.route("GET", "/", allow=EVERYONE, owns="public", answers={302: None})
+async def root(_call: Call) -> Answer:
+    """Whoever opens the address in a browser finds the description."""
+    return Answer(status=302, headers={"Location": "/docs"})
+
+
 @docs.route("GET", "/openapi.json", allow=EVERYONE, owns="public", answers={200: None})
 async def openapi(call: Call) -> Answer:
     """This description, as OpenAPI 3.1."""

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from amrutam.domain import errors
 from amrutam.domain.catalogue import Language, Specialty, specialty_name
-from amrutam.domain.common import Message, Mode, Role
+from amrutam.domain.common import Line, Message, Mode, Role
 from amrutam.domain.doctor import Doctor, DoctorChanged, EditDoctor, Gender, stays_verified
 from amrutam.storage import audit, events
 from amrutam.storage import doctor as storage
@@ -42,7 +42,7 @@ class SpecialtyList(Message):
 class DoctorQuery(paging.Page):
     """Which doctors to find: all that fit everything that is given."""
 
-    q: str | None = Field(None, min_length=1, max_length=100, description="part of the name")
+    q: Line | None = Field(None, max_length=100, description="part of the name")
     specialty: Specialty | None = None
     language: Language | None = Field(None, description="ISO 639-1 code")
     mode: Mode | None = None

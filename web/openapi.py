@@ -57,7 +57,7 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
         "info": {
             "title": "Amrutam",
             "version": __version__,
-            "description": "Find a doctor, book, pay, meet and receive a signed prescription. Times are RFC 3339 in "
+            "description": "Find a doctor, see the free times, book one, change your mind. Times are RFC 3339 in "
             "UTC, money is in minor units, lists are paged by cursor, refusals are problems (RFC 9457).",
         },
         "servers": [{"url": "/"}],

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, TypeVar, cast, get_origin
 
@@ -12,6 +13,9 @@ from sanic import Request
 from amrutam.domain.errors import Fault, MalformedJson, RequestTimeout, UnsupportedMediaType, ValidationFailed
 
 M = TypeVar("M", bound=BaseModel)
+
+# Python's own way of showing a member of an enumeration.
+_MEMBER = re.compile(r"<\w+\.\w+: ('\w+')>")
 
 
 def header(request: Request, name: str) -> str:
@@ -42,7 +46,7 @@ def body(request: Request, model: type[M]) -> M:
     try:
         return model.model_validate_json(raw or b"{}")
     except ValidationError as error:
-        details = error.errors(include_url=False, include_context=False, include_input=False)
+        details = error.errors(include_url=False, include_input=False)
         if details[0]["type"] == "json_invalid":
             raise MalformedJson(f"The body is not valid JSON: {details[0]['msg'].partition(': ')[2]}.") from None
         raise ValidationFailed(faults=[_fault(detail) for detail in details]) from None
@@ -65,14 +69,25 @@ def query(request: Request, model: type[M]) -> M:
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_context=False, include_input=False)
+        details = error.errors(include_url=False, include_input=False)
         raise ValidationFailed(faults=[_fault(detail) for detail in details]) from None
 
 
 def _fault(detail: ErrorDetails) -> Fault:
-    return Fault(
-        pointer=_pointer(detail["loc"]), code=detail["type"], detail=detail["msg"].removeprefix("Value error, ")
-    )
+    return Fault(pointer=_pointer(detail["loc"]), code=detail["type"], detail=_words(detail))
+
+
+def _words(detail: ErrorDetails) -> str:
+    """pydantic's message in words that a client's developer knows."""
+    context: dict[str, Any] = detail.get("ctx", {})
+    match detail["type"], context.get("field_type"):
+        case "too_short", "Value":
+            return f"should have at least {context['min_length']} characters"
+        case "too_long", "Value":
+            return f"should have at most {context['max_length']} characters"
+        case _:
+            words = detail["msg"].removeprefix("Value error, ").replace(" after validation", "")
+            return _MEMBER.sub(r"\1", words).replace("Tuple", "List")
 
 
 def _pointer(location: Sequence[int | str]) -> str:

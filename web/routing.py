@@ -120,7 +120,7 @@ class Feature:
             app.add_route(
                 _serve(route, services),
                 _sanic_path(route.path),
-                methods=[route.method],
+                methods=["GET", "HEAD"] if route.method == "GET" else [route.method],
                 name=route.name,
                 stream=True,  # so that a stranger is refused before the body is read, and a slow body is given up
             )
@@ -181,7 +181,7 @@ def render(call: Call, answer: Answer) -> HTTPResponse:
     headers = dict(answer.headers)
     if answer.etag:
         headers["ETag"] = answer.etag
-        if call.request.method == "GET" and parsing.header(call.request, "if-none-match") == answer.etag:
+        if call.request.method in {"GET", "HEAD"} and parsing.header(call.request, "if-none-match") == answer.etag:
             return HTTPResponse(None, 304, headers)
     if call.operation and not call.operation.fresh and answer.status < HTTPStatus.MULTIPLE_CHOICES:
         headers["Idempotency-Replayed"] = "true"

@@ -41,6 +41,8 @@ UNPAID = frozenset({Status.HELD, Status.AWAITING_PAYMENT})
 
 def check_transition(now: Status, then: Status) -> None:
     """Raises InvalidState when a booking may not go from `now` to `then`."""
+    if now is then:
+        raise InvalidState(f"The booking is {now} already.")
     if then not in NEXT[now]:
         raise InvalidState(f"The booking is {now}; it cannot become {then}.")
 

@@ -1,10 +1,10 @@
 """Doctors as patients find them, and what they may say about themselves."""
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar, cast
 from uuid import UUID
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from amrutam.domain.catalogue import Language, Specialty
 from amrutam.domain.common import Instant, Line, Message, Mode, Money, Prose
@@ -59,8 +59,15 @@ Fees = Annotated[
 ]
 
 
+# What a profile shows and its doctor does not set here. It may be sent back as it was read.
+READ_ONLY = frozenset({"id", "time_zone", "rating", "next_available_at", "verified"})
+
+
 class EditDoctor(Message):
-    """The whole profile as it shall be. Another name or registration asks for verification again."""
+    """The whole profile as it shall be. Another name or registration asks for verification again.
+
+    It may be sent as it was read: `id`, `time_zone`, `rating`, `next_available_at` and `verified` change nothing.
+    """
 
     full_name: Line = Field(examples=["Dr. Asha Menon"])
     gender: Gender | None = None
@@ -71,16 +78,31 @@ class EditDoctor(Message):
     qualifications: Prose = Field(default="", examples=["MBBS, MD (Medicine)"])
     registration: Registration | None = None
     fees: Fees = Field(default={}, examples=[{"video": {"amount": 50000, "currency": "INR"}}])
+    modes: list[Mode] | None = Field(default=None, description="those with a fee, unless it names fewer of them")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_was_read(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {key: value for key, value in cast("dict[str, Any]", given).items() if key not in READ_ONLY}
+
+    @field_validator("modes")
+    @classmethod
+    def _have_fees(cls, modes: list[Mode] | None, info: ValidationInfo) -> list[Mode] | None:
+        if unpriced := [mode for mode in modes or [] if mode not in info.data.get("fees", {})]:
+            raise ValueError(f"should have a fee in `fees` (0 is free): {', '.join(unpriced)}")
+        return modes
 
     @property
-    def modes(self) -> list[Mode]:
-        """Those with a fee, in the order of `Mode`."""
-        return [mode for mode in Mode if mode in self.fees]
+    def offered(self) -> list[Mode]:
+        """In the order of `Mode`."""
+        return [mode for mode in Mode if mode in (self.fees if self.modes is None else self.modes)]
 
     @property
     def lowest_fee(self) -> int | None:
         """In minor units."""
-        return min((fee.amount for fee in self.fees.values()), default=None)
+        return min((self.fees[mode].amount for mode in self.offered), default=None)
 
 
 class Doctor(Message):

@@ -48,14 +48,14 @@ def _ranges(times: Mapping[UUID, Span]) -> list[Range[datetime]]:
     return [Range(span.starts_at, span.ends_at) for span in times.values()]
 
 
-async def overlapping(db: Connection, times: Mapping[UUID, Span]) -> set[UUID]:
-    """The resources whose span somebody holds now. Expired holds count as free. Decides nothing: `take` does."""
+async def overlapping(db: Connection, booking_id: UUID, times: Mapping[UUID, Span]) -> set[UUID]:
+    """The resources whose span another booking holds now. Expired holds count as free. Decides nothing: `take` does."""
     rows = await db.fetch(
         """SELECT DISTINCT c.resource_id FROM claims c
            JOIN unnest($1::uuid[], $2::tstzrange[]) AS wanted (resource_id, during)
              ON c.resource_id = wanted.resource_id AND c.during && wanted.during
-           WHERE c.expires_at IS NULL OR c.expires_at > now()""",
-        list(times), _ranges(times),
+           WHERE c.booking_id <> $3 AND (c.expires_at IS NULL OR c.expires_at > now())""",
+        list(times), _ranges(times), booking_id,
     )  # fmt: skip
     return {row["resource_id"] for row in rows}
 

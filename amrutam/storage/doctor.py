@@ -80,7 +80,7 @@ async def edit(db: Connection, doctor_id: UUID, edit: EditDoctor, *, verified: b
            WHERE id = $1""",
         doctor_id, edit.full_name, edit.gender, edit.specialties, edit.languages, edit.bio, edit.years_of_experience,
         edit.qualifications, registration.number if registration else None,
-        registration.council if registration else None, edit.modes, _fees_json(edit), edit.lowest_fee, verified,
+        registration.council if registration else None, edit.offered, _fees_json(edit), edit.lowest_fee, verified,
     )  # fmt: skip
 
 
@@ -131,7 +131,7 @@ def _literally(text: str) -> str:
 
 
 def _fees_json(edit: EditDoctor) -> str:
-    return json.dumps({mode: fee.model_dump() for mode, fee in edit.fees.items()})
+    return json.dumps({mode: edit.fees[mode].model_dump() for mode in edit.offered})
 
 
 def _doctor(row: Row) -> Doctor:

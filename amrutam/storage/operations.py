@@ -92,12 +92,13 @@ async def finish(db: Connection, keys: SealingKeys, operation_id: UUID, outcome:
         raise OperationInProgress
 
 
-async def refuse(db: Connection, keys: SealingKeys, operation_id: UUID, refusal: Refused) -> None:
-    """Note why it cannot be done now, for all who wait. A record that has an outcome or moved on keeps what it has."""
-    await db.execute(
+async def refuse(db: Connection, keys: SealingKeys, operation_id: UUID, refusal: Refused) -> bool:
+    """Note why it cannot be done now, for all who wait. False when the record has an outcome, or has moved on."""
+    done = await db.execute(
         "UPDATE operations SET refusal = $2 WHERE operation_id = $1 AND outcome IS NULL",
         operation_id, keys.seal(refusal.model_dump_json().encode(), operation_id.bytes),
     )  # fmt: skip
+    return done == "UPDATE 1"
 
 
 async def forget_before(db: Connection, moment: datetime, limit: int) -> int:

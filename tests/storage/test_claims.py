@@ -99,8 +99,8 @@ async def test_times_that_touch_do_not_overlap(db: Database) -> None:
         assert await _take(connection, doctor, 15, 30) == set()
         assert await _take(connection, doctor, 0, 15) == set()
         assert await _take(connection, doctor, 30, 45) == set()
-        assert await claims.overlapping(connection, {doctor: _minutes(45, 60)}) == set()
-        assert await claims.overlapping(connection, {doctor: _minutes(44, 60)}) == {doctor}
+        assert await claims.overlapping(connection, new_id(), {doctor: _minutes(45, 60)}) == set()
+        assert await claims.overlapping(connection, new_id(), {doctor: _minutes(44, 60)}) == {doctor}
         assert await _held(connection, doctor) == [_minutes(0, 15), _minutes(15, 30), _minutes(30, 45)]
 
 
@@ -111,13 +111,21 @@ async def test_a_booking_claims_a_resource_once(db: Database) -> None:
         assert await claims.take(connection, booking, {doctor: _minutes(30, 45)}, None) == {doctor}
 
 
+async def test_a_booking_is_not_in_its_own_way(db: Database) -> None:
+    doctor, booking = new_id(), new_id()
+    async with db.transaction() as connection:
+        assert await claims.take(connection, booking, {doctor: _minutes(0, 15)}, None) == set()
+        assert await claims.overlapping(connection, booking, {doctor: _minutes(0, 15)}) == set()
+        assert await claims.overlapping(connection, new_id(), {doctor: _minutes(0, 15)}) == {doctor}
+
+
 async def test_what_expired_counts_as_free_to_whoever_looks(db: Database) -> None:
     doctor = new_id()
     async with db.transaction() as connection:
         await _take(connection, doctor, 0, 15, PAST)
         await _take(connection, doctor, 30, 45, FUTURE)
-        assert await claims.overlapping(connection, {doctor: _minutes(0, 15)}) == set()
-        assert await claims.overlapping(connection, {doctor: _minutes(0, 45)}) == {doctor}
+        assert await claims.overlapping(connection, new_id(), {doctor: _minutes(0, 15)}) == set()
+        assert await claims.overlapping(connection, new_id(), {doctor: _minutes(0, 45)}) == {doctor}
         assert await _held(connection, doctor) == [_minutes(30, 45)]
 
 
@@ -271,7 +279,7 @@ async def test_claims_are_intervals_of_which_no_two_live_ones_overlap(db: Databa
             }
             whole = {resource: _minutes(0, 20) for resource in resources}
             live = {resources[each.resource] for each in held if each.live}
-            assert await claims.overlapping(connection, whole) == live
+            assert await claims.overlapping(connection, new_id(), whole) == live
 
 
 async def _do(db: Connection, booking: UUID, step: Step, resources: list[UUID], bookings: list[UUID]) -> set[UUID]:

@@ -218,6 +218,8 @@ async def test_a_list_shows_the_newest_first_page_by_page(
     assert await ids(patient.headers, status="cancelled") == [made[0]]
     assert await ids(patient.headers, status=["cancelled", "confirmed"], limit=10) == made[::-1]
     assert await ids(patient.headers, **{"from": times[1], "to": times[3]}) == [made[2], made[1]]
+    assert await ids(patient.headers, **{"from": times[0][:10], "to": times[0][:10]}, limit=10) == made[::-1]
+    assert await ids(patient.headers, to=datetime.now(UTC).date().isoformat()) == []
     assert await ids(doctor.headers) == made[::-1]
     assert await ids((await make_patient()).headers) == []
 
@@ -319,15 +321,19 @@ async def test_nobody_books_for_somebody_else(
     assert starts_at in await free_times(api, doctor)
 
 
-async def test_a_time_that_is_plainly_taken_is_refused_before_any_workflow_starts(
+async def test_what_is_bound_to_fail_is_refused_before_any_workflow_starts(
     api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, temporal: Client, db: Database
 ) -> None:
     patient, other, doctor = await make_patient(), await make_patient(), await make_doctor()
     starts_at = (await free_times(api, doctor))[0]
     await book(api, patient, doctor, starts_at)
     assert (await book(api, other, doctor, starts_at)).status_code == 409
+    assert (await book(api, other, doctor, "2020-01-01T00:00:00Z")).status_code == 422
+    assert (await book(api, other, await make_doctor(verified=False), starts_at)).status_code == 422
     async with db.connection() as connection:
-        operation_id = await connection.fetchval("SELECT operation_id FROM operations WHERE user_id = $1", other.id)
-    with pytest.raises(RPCError) as refused:
-        await temporal.get_workflow_handle(f"booking/{operation_id}").describe()
-    assert refused.value.status is RPCStatusCode.NOT_FOUND
+        rows = await connection.fetch("SELECT operation_id FROM operations WHERE user_id = $1", other.id)
+    assert len(rows) == 3
+    for row in rows:
+        with pytest.raises(RPCError) as refused:
+            await temporal.get_workflow_handle(f"booking/{row['operation_id']}").describe()
+        assert refused.value.status is RPCStatusCode.NOT_FOUND

@@ -8,8 +8,9 @@ import pytest
 
 from amrutam.crypto import Keyring
 from amrutam.ids import new_id
-from amrutam.seed import seed
+from amrutam.seed import seed, seed_demo
 from amrutam.seed_people import DOCTORS
+from amrutam.settings import Settings
 from amrutam.storage.person_keys import PersonKeys
 from amrutam.storage.pool import Database
 from tests.people import Person
@@ -105,6 +106,21 @@ async def test_an_edit_is_seen_by_everyone_at_once_and_noted(
     assert (noted, told) == (doctor.id, "doctor.changed")
 
 
+async def test_a_profile_may_be_sent_back_as_it_was_read_and_changes_nothing_that_is_not_its_doctors(
+    api: httpx.AsyncClient, make_doctor: Make
+) -> None:
+    doctor = await make_doctor(verified=False)
+    read = await api.get(ME, headers=doctor.headers)
+    wish = read.json() | {"bio": "Skin.", "modes": ["chat"], "verified": True, "rating": {"average": 5, "count": 9}}
+    answer = await api.put(ME, json=wish, headers={**doctor.headers, "If-Match": read.headers["etag"]})
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == read.json() | {
+        "bio": "Skin.",
+        "modes": ["chat"],
+        "fees": {"chat": read.json()["fees"]["chat"]},
+    }
+
+
 @pytest.mark.parametrize(
     "change", [{"full_name": "Dr M. Iyer"}, {"registration": {"number": "KMC-1", "council": "Karnataka"}}]
 )
@@ -145,8 +161,7 @@ async def test_an_edit_of_what_was_not_read_is_refused(api: httpx.AsyncClient, m
         ({"years_of_experience": "ten"}, "/years_of_experience"),
         ({"registration": {"number": "KMC-1"}}, "/registration/council"),
         ({"full_name": " "}, "/full_name"),
-        ({"verified": True}, "/verified"),
-        ({"rating": {"average": 5, "count": 9}}, "/rating"),
+        ({"modes": ["audio"]}, "/modes"),
     ],
 )
 async def test_what_a_profile_cannot_say_is_refused_by_field(
@@ -228,3 +243,15 @@ async def test_seeding_again_changes_nothing(db: Database, keyring: Keyring, api
         assert await connection.fetchrow(count + where) == before
     assert before is not None
     assert before[0] == DOCTORS
+
+
+async def test_a_demo_doctor_who_lost_the_verification_is_made_good_by_the_next_seeding(
+    api: httpx.AsyncClient, sign_in: SignIn, settings: Settings, keyring: Keyring
+) -> None:
+    headers = await sign_in("doctor-007@demo.amrutam.test")
+    read = await api.get(ME, headers=headers)
+    renamed = read.json() | {"full_name": "Dr Somebody Else"}
+    answer = await api.put(ME, json=renamed, headers={**headers, "If-Match": read.headers["etag"]})
+    assert answer.json()["verified"] is False
+    await seed_demo(settings, keyring, print)
+    assert (await api.get(ME, headers=headers)).json() == read.json()

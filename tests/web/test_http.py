@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from amrutam.crypto import Keyring
 from amrutam.settings import Settings
+from amrutam.storage.pool import Database
 from tests.conftest import System
 from tests.people import Person
 from tests.web.slots import free_times, wish
@@ -198,14 +200,40 @@ async def test_the_metrics_port_tells_what_goes_on_and_the_public_one_does_not(
     assert (await api.get("/health/live")).json() == {"status": "ok"}
 
 
+def _lines(log: Path, request_id: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    return [line for line in lines if line.get("request_id") == request_id]
+
+
+async def test_a_fault_of_ours_is_told_to_nobody_and_logged_without_what_was_sent(
+    api: httpx.AsyncClient, system: System, make_patient: MakePatient, make_doctor: MakeDoctor, owner: Database
+) -> None:
+    patient, doctor = await make_patient(), await make_doctor()
+    body = wish(doctor, (await free_times(api, doctor))[0], reason="canary-of-a-fault")
+    async with owner.connection() as connection:
+        await connection.execute("ALTER TABLE data_keys RENAME TO data_keys_away")
+    try:
+        answer = await api.post("/v1/bookings", json=body, headers={**patient.writing(), "X-Request-Id": "a-fault"})
+    finally:
+        async with owner.connection() as connection:
+            await connection.execute("ALTER TABLE data_keys_away RENAME TO data_keys")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "data_keys" not in answer.text
+    assert system.api.process is not None
+    log = system.api.process.program.log
+    failed = next(line for line in _lines(log, "a-fault") if line["event"] == "http.failed")
+    assert failed["exception"][0]["type"] == "asyncpg.exceptions.UndefinedTableError"
+    assert failed["exception"][0]["frames"][-1]
+    assert "canary-of-a-fault" not in log.read_text()
+
+
 async def test_a_log_line_names_the_route_and_nothing_of_the_person(
     api: httpx.AsyncClient, system: System, make_patient: MakePatient
 ) -> None:
     patient = await make_patient()
     await api.get("/v1/bookings?limit=7&as=patient", headers={**patient.headers, "X-Request-Id": "look-for-me"})
     assert system.api.process is not None
-    lines = [json.loads(line) for line in system.api.process.program.log.read_text().splitlines() if line[:1] == "{"]
-    line = next(each for each in lines if each.get("request_id") == "look-for-me")
+    [line] = _lines(system.api.process.program.log, "look-for-me")
     assert (line["event"], line["route"], line["status"]) == ("http.request", "/v1/bookings", 200)
     assert "limit" not in json.dumps(line)
     assert patient.email not in json.dumps(line)
