@@ -222,7 +222,9 @@ def _short(value: Any) -> str:
     """One line: of a list how many there are and the first, of anything long its beginning."""
     if isinstance(value, dict) and isinstance(value.get("items"), list):
         items = cast("list[Any]", value["items"])
-        return f"{len(items)} items" + (f", the first: {_short(items[0])}" if items else "")
+        return f"{len(items)} item{'' if len(items) == 1 else 's'}" + (
+            f", the first: {_short(items[0])}" if items else ""
+        )
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} …"
 
