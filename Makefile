@@ -25,9 +25,19 @@ test: environment ## the whole suite, against servers that it starts itself
 	@$(PYTHON) -m amrutam.stack.prepare
 	@$(PYTHON) -m pytest
 
+.PHONY: chaos
+chaos: environment ## the storm on screen: kills part after part while patients book, then verifies
+	@$(PYTHON) -m amrutam.stack.prepare
+	@$(PYTHON) -m tests.chaos.storm
+
 .PHONY: check
 check: environment ## style, types, import rules, migration lint, known vulnerabilities
 	@tools/check
+
+.PHONY: bench
+bench: environment ## every figure beside its limit, on a system of its own; QUICK=1: a short look; OUT=file
+	@$(PYTHON) -m amrutam.stack.prepare
+	@$(PYTHON) -m bench $(OUT)
 
 .PHONY: lock
 lock: environment ## pin what pyproject.toml names into requirements.lock

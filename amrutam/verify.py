@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from amrutam.ids import first_id_at
@@ -24,7 +24,8 @@ _LOOK_UP = timedelta(seconds=5)
 WORKFLOWS = Invariant(
     "a live booking has its running workflow, and one that has ended has none",
     "the workflow alone moves the booking on: it expires holds and takes cancellations",
-    """SELECT id, status IN ('held', 'awaiting_payment', 'confirmed') AND starts_at > now() AS live FROM bookings
+    """SELECT id, status, status IN ('held', 'awaiting_payment', 'confirmed') AND starts_at > now() AS live
+       FROM bookings
        WHERE id >= $1 AND updated_at < now() - $2::interval
          AND (starts_at < now() - $2::interval OR starts_at > now() + $2::interval)
        ORDER BY id DESC LIMIT $3""",
@@ -81,18 +82,20 @@ async def _allow_time(connection: Connection) -> None:
 async def _workflows(db: Database, temporal: Client, scope: Scope) -> list[str]:
     async with db.connection() as connection:
         rows = await connection.fetch(WORKFLOWS.sql, first_id_at(scope.since), scope.grace, scope.workflows)
-    wrong = [row["id"] for row in rows if await _runs(temporal, row["id"]) is not row["live"]]
-    return [f"booking/{booking_id}" for booking_id in wrong[:LIMIT]]
+    states = [(row, await _state(temporal, row["id"])) for row in rows]
+    wrong = [(row, state) for row, state in states if (state == "running") is not row["live"]]
+    return [f"booking/{row['id']} (the row is {row['status']}, the workflow {state})" for row, state in wrong[:LIMIT]]
 
 
-async def _runs(temporal: Client, booking_id: UUID) -> bool:
+async def _state(temporal: Client, booking_id: UUID) -> str:
+    """The workflow's state in a word, as the web UI names it."""
     try:
         found = await temporal.get_workflow_handle(f"booking/{booking_id}").describe(rpc_timeout=_LOOK_UP)
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
-            return False
+            return "unknown"
         raise
-    return found.status is WorkflowExecutionStatus.RUNNING
+    return found.status.name.lower() if found.status else "unknown"
 
 
 def days_ago(days: float) -> datetime:

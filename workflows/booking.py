@@ -54,7 +54,9 @@ class BookingWorkflow:
         """Give the time back. The same command twice cancels once. Raises InvalidState."""
         await workflow.wait_condition(lambda: self._booking is not None or self._refusal is not None)
         async with self._one_at_a_time:
-            booking = await workflow.execute_local_activity_method(BookingActivities.cancel, command, **WRITE.options())
+            # Not a local one: it would commit before the history has accepted this update, and a server that dies in
+            # between forgets an update that it has not accepted. The row would be cancelled and the workflow not know.
+            booking = await workflow.execute_activity_method(BookingActivities.cancel, command, **WRITE.options())
             self._move_to(booking, f"Cancelled by the {command.actor.role}")
             return booking
 
