@@ -11,7 +11,6 @@ from typing import Any
 from redis.asyncio import Redis
 from temporalio.client import Client
 from temporalio.worker import Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.booking import BookingActivities
 from activities.maintenance import MaintenanceActivities
@@ -28,16 +27,11 @@ from amrutam.storage.cache import Cache
 from amrutam.storage.lock import Lock
 from amrutam.storage.pool import Database, DatabaseUnavailable
 from amrutam.telemetry import OperatorPort, configure_logging
-from amrutam.temporal import BACKGROUND_QUEUE, BOOKINGS_QUEUE, connect, forward_core_logs, is_reachable
-from workflows.booking import BookingWorkflow
-from workflows.maintenance import MaintenanceWorkflow
-from workflows.notification import SendMailWorkflow
+from amrutam.temporal import connect, forward_core_logs, is_reachable
 from workflows.refusals import RefusalInterceptor
+from workflows.registry import WORKFLOWS, sandbox
 
-QUEUES = (BOOKINGS_QUEUE, BACKGROUND_QUEUE)
-
-# Imported once by the process, not again for each workflow: asyncpg would crash the sandbox, and the rest takes 20 ms.
-PASSED_THROUGH = ("amrutam", "activities", "workflows.policies", "workflows.refusals", "pydantic", "pydantic_core")
+QUEUES = tuple(WORKFLOWS)
 
 # Over the longest write, so that an attempt that has begun may end.
 GRACE = timedelta(seconds=8)
@@ -75,7 +69,6 @@ class Clients:
 
 def build_worker(queue: str, settings: Settings, keyring: Keyring, clients: Clients) -> Worker:
     """The worker of one task queue."""
-    workflows: Sequence[type]
     activities: Sequence[Callable[..., Any]]
     match queue:
         case "bookings":
@@ -84,21 +77,17 @@ def build_worker(queue: str, settings: Settings, keyring: Keyring, clients: Clie
             )
             keys = keyring.master.sealing("operations")
             steps = BookingActivities(clients.db, Lock(clients.redis), clients.cache, keys, limits)
-            workflows = [BookingWorkflow]
             activities = [steps.claim, steps.expire, steps.cancel, steps.withdraw]
         case _:
             notification = NotificationActivities(clients.db, mailer_for(settings), keyring, settings)
-            workflows = [SendMailWorkflow, MaintenanceWorkflow]
             activities = [notification.send_mail, MaintenanceActivities(clients.db, settings).keep_house]
     return Worker(
         clients.temporal,
         task_queue=queue,
-        workflows=workflows,
+        workflows=WORKFLOWS[queue],
         activities=activities,
         interceptors=[RefusalInterceptor()],
-        workflow_runner=SandboxedWorkflowRunner(
-            restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
-        ),
+        workflow_runner=sandbox(),
         graceful_shutdown_timeout=GRACE,
         max_concurrent_local_activities=settings.database_pool_size,
         max_concurrent_activities=settings.database_pool_size,

@@ -2,9 +2,11 @@
 
 import argparse
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import asyncpg
@@ -95,6 +97,46 @@ def verify(given: argparse.Namespace) -> int:
     return asyncio.run(run())
 
 
+def replay(given: argparse.Namespace) -> int:
+    """Run the histories of workflows against this code. Exit status 1 when one of them would go another way."""
+    from amrutam.temporal import connect, forward_core_logs  # noqa: PLC0415 - loads the Temporal SDK
+
+    # By name, since workflows lie above this layer, and only replay of all commands needs them.
+    replaying = import_module("workflows.replaying")
+    # What the SDK logs of a history that does not replay may quote its payloads; the command names it in safe words.
+    logging.getLogger("temporalio").setLevel(logging.CRITICAL + 1)
+    forward_core_logs()
+
+    async def run() -> int:
+        settings, keyring = load()
+        client = await connect(settings, keyring, lazy=given.file is not None)
+        wanted = replaying.Wanted(given.workflow_id, given.query, given.file, given.limit)
+        try:
+            outcome = await replaying.replay(client, wanted, _say)
+        except replaying.BadRequest as error:
+            sys.stderr.write(f"{error}\n")
+            return 2
+        _say(str(outcome))
+        return 1 if outcome.broken else 0
+
+    return asyncio.run(run())
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
+
+
+def _takes_histories(replaying: argparse.ArgumentParser) -> None:
+    which = replaying.add_mutually_exclusive_group()
+    which.add_argument("--workflow-id", help="the latest run of this workflow")
+    which.add_argument("--query", help="what this visibility query finds (everything)")
+    which.add_argument("--file", type=Path, help="a history that the temporal CLI or the web UI wrote as JSON")
+    replaying.add_argument("--limit", type=_positive, default=500, help="at most N: the running, then the newest (500)")
+    replaying.set_defaults(run=replay)
+
+
 def parser() -> argparse.ArgumentParser:
     """Every command with its help."""
     top = argparse.ArgumentParser(prog="python -m amrutam", description="Operate Amrutam.")
@@ -105,6 +147,7 @@ def parser() -> argparse.ArgumentParser:
     verifying.add_argument("--days", type=float, default=7, help="look at bookings made in this many days (7)")
     verifying.add_argument("--workflows", type=int, default=500, help="compare the newest N with their workflows (500)")
     verifying.set_defaults(run=verify)
+    _takes_histories(commands.add_parser("replay", help=replay.__doc__, description=replay.__doc__))
     keys = commands.add_parser("keys", help="Keys of this installation.").add_subparsers(
         required=True, metavar="action"
     )

@@ -18,8 +18,8 @@ from amrutam.storage.pool import Database
 from tests.people import Person
 from tests.polling import until
 from tests.web.slots import book, free_times
-from worker import PASSED_THROUGH
 from workflows.booking import BookingWorkflow
+from workflows.registry import PASSED_THROUGH
 
 MakePatient = Callable[[], Awaitable[Person]]
 MakeDoctor = Callable[..., Awaitable[Person]]

@@ -24,8 +24,8 @@ from amrutam.settings import Settings
 from amrutam.storage import auth as accounts
 from amrutam.storage.person_keys import PersonKeys
 from amrutam.storage.pool import Database
-from worker import PASSED_THROUGH
 from workflows.notification import SendMailWorkflow
+from workflows.registry import PASSED_THROUGH
 
 SENDER = "Amrutam <no-reply@amrutam.test>"
 

@@ -1,0 +1,134 @@
+"""Records the histories: `python -m pytest tests/replay/record.py`. Each is a real run on the real system.
+
+A history that is stored stands for workflows that still run somewhere, so record one for a path that is new, under a
+name that is new; replace one only when no workflow of its time can be running any more.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import httpx
+from temporalio.client import Client
+from temporalio.testing._timeskipping import TimeSkipper  # the public testing environment starts a server of its own
+
+from amrutam.domain.notification import SendMail, Template
+from amrutam.ids import new_id
+from amrutam.temporal import BACKGROUND_QUEUE, PATIENT_ID
+from tests.conftest import System
+from tests.people import Person
+from tests.polling import until
+from tests.replay import histories
+from tests.web.slots import book, free_times
+
+MakePatient = Callable[[], Awaitable[Person]]
+MakeDoctor = Callable[..., Awaitable[Person]]
+AFTER_THE_HOLD, AFTER_THE_VISIT = timedelta(minutes=11), timedelta(days=4)
+
+
+async def _booked(api: httpx.AsyncClient, patient: Person, doctor: Person) -> dict[str, Any]:
+    answer = await book(api, patient, doctor, (await free_times(api, doctor))[0])
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+async def _keep(name: str, temporal: Client, workflow_id: str) -> None:
+    """Store what the workflow did, once it has ended."""
+    handle = temporal.get_workflow_handle(workflow_id)
+    await handle.result()
+    await histories.write(name, await handle.fetch_history(), temporal.data_converter.payload_codec)
+
+
+async def _cancel(api: httpx.AsyncClient, patient: Person, booking: dict[str, Any]) -> httpx.Response:
+    return await api.post(f"/v1/bookings/{booking['id']}/cancel", json={}, headers=patient.writing())
+
+
+async def test_confirmed_until_due(
+    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, temporal: Client
+) -> None:
+    workflow_id = f"booking/{(await _booked(api, await make_patient(), await make_doctor()))['id']}"
+    await TimeSkipper(temporal).fast_forward(temporal.get_workflow_handle(workflow_id), AFTER_THE_VISIT)
+    await _keep("booking_confirmed_until_due", temporal, workflow_id)
+
+
+async def test_held_then_expired(
+    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, temporal: Client
+) -> None:
+    workflow_id = f"booking/{(await _booked(api, await make_patient(), await make_doctor(fee=50000)))['id']}"
+    await TimeSkipper(temporal).fast_forward(temporal.get_workflow_handle(workflow_id), AFTER_THE_HOLD)
+    await _keep("booking_held_then_expired", temporal, workflow_id)
+
+
+async def test_held_then_cancelled(
+    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, temporal: Client
+) -> None:
+    patient = await make_patient()
+    booking = await _booked(api, patient, await make_doctor(fee=50000))
+    assert (await _cancel(api, patient, booking)).status_code == 200
+    await _keep("booking_held_then_cancelled", temporal, f"booking/{booking['id']}")
+
+
+async def test_confirmed_then_cancelled(
+    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, temporal: Client
+) -> None:
+    patient = await make_patient()
+    booking = await _booked(api, patient, await make_doctor())
+    assert (await _cancel(api, patient, booking)).status_code == 200
+    await _keep("booking_confirmed_then_cancelled", temporal, f"booking/{booking['id']}")
+
+
+async def test_refused(
+    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, temporal: Client
+) -> None:
+    patient, doctor = await make_patient(), await make_doctor(fee=50000)
+    times = (await free_times(api, doctor))[:4]  # one more than a patient may hold unpaid
+    answers = [await book(api, patient, doctor, time) for time in times]
+    assert answers[-1].json()["code"] == "too_many_holds"
+    query = f"{PATIENT_ID.name} = '{patient.id}' AND BookingStatus IS NULL"
+
+    async def found() -> list[str]:
+        return [each.id async for each in temporal.list_workflows(query)]
+
+    [workflow_id] = await until(found)
+    await _keep("booking_refused", temporal, workflow_id)
+
+
+async def test_withdrawn_by_an_operator(
+    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, temporal: Client
+) -> None:
+    workflow_id = f"booking/{(await _booked(api, await make_patient(), await make_doctor()))['id']}"
+    await temporal.get_workflow_handle(workflow_id).cancel()
+    await _keep("booking_withdrawn_by_an_operator", temporal, workflow_id)
+
+
+async def test_cancelled_twice(
+    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, temporal: Client
+) -> None:
+    """Two requests at once, until both come so close together that neither knows of the other."""
+    patient, doctor = await make_patient(), await make_doctor()
+
+    async def cancelled_twice() -> str | None:
+        booking = await _booked(api, patient, doctor)
+        answers = await asyncio.gather(*(_cancel(api, patient, booking) for _ in range(2)))
+        assert sorted(each.status_code for each in answers) == [200, 409]
+        history = await temporal.get_workflow_handle(f"booking/{booking['id']}").fetch_history()
+        accepted = [e for e in history.events if e.HasField("workflow_execution_update_accepted_event_attributes")]
+        return f"booking/{booking['id']}" if len(accepted) == 3 else None  # the first one waits for the outcome
+
+    await _keep("booking_cancelled_twice", temporal, await until(cancelled_twice))
+
+
+async def test_mail_sent(make_patient: MakePatient, temporal: Client, system: System) -> None:
+    assert system.worker.process
+    message = SendMail(event_id=new_id(), template=Template.ALREADY_REGISTERED, user_id=(await make_patient()).id)
+    workflow_id = f"mail/{message.event_id}"
+    await temporal.start_workflow("SendMail", message, id=workflow_id, task_queue=BACKGROUND_QUEUE)
+    await _keep("mail_sent", temporal, workflow_id)
+
+
+async def test_maintenance(temporal: Client, system: System) -> None:
+    assert system.worker.process
+    workflow_id = f"maintenance/{new_id()}"
+    await temporal.start_workflow("Maintenance", id=workflow_id, task_queue=BACKGROUND_QUEUE)
+    await _keep("maintenance", temporal, workflow_id)
