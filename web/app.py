@@ -23,6 +23,7 @@ from web.booking import bookings
 from web.context import Services
 from web.docs import docs
 from web.doctor import doctors
+from web.gate import Gate
 from web.health import detail, health
 from web.me import me
 from web.openapi import document
@@ -52,6 +53,7 @@ async def build_services(settings: Settings, keyring: Keyring) -> Services:
         person_keys=PersonKeys(keyring),
         operation_keys=keyring.master.sealing("operations"),
         passwords=Passwords(),
+        gate=Gate(),
     )
 
 

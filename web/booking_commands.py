@@ -55,9 +55,15 @@ async def start(call: Call, command: BookSlot) -> Booking:
         reason=await _sealed(call, call.user_id, command.reason, place("bookings", operation.id, "reason")),
         actor=call.actor,
     )
-    if operation.fresh:
+    if not operation.fresh:
+        return await _ask(call, claim)
+    async with call.services.gate((claim.doctor_id, claim.starts_at)):  # in a storm, whoever comes later sees the claim
         await _refuse_what_is_bound_to_fail(call, claim)
-    workflow_id = f"booking/{operation.id}"
+        return await _ask(call, claim)
+
+
+async def _ask(call: Call, claim: ClaimTime) -> Booking:
+    workflow_id = f"booking/{claim.booking_id}"
 
     async def ask(operation_id: UUID) -> Booking:
         return await call.services.temporal.execute_update_with_start_workflow(

@@ -21,6 +21,7 @@ from amrutam.storage.operations import Operation
 from amrutam.storage.person_keys import PersonKeys
 from amrutam.storage.pool import Database
 from amrutam.tokens import AccessTokens, Principal
+from web.gate import Gate
 from web.parsing import header
 
 
@@ -37,6 +38,7 @@ class Services:
     person_keys: PersonKeys
     operation_keys: SealingKeys
     passwords: Passwords
+    gate: Gate
 
 
 class Answer(NamedTuple):

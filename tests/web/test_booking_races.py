@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import httpx
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 
 from amrutam.storage.pool import Database
 from tests.people import Person
@@ -15,20 +17,36 @@ MakePatient = Callable[[], Awaitable[Person]]
 MakeDoctor = Callable[..., Awaitable[Person]]
 
 
-async def test_a_hundred_patients_racing_for_one_slot_leave_one_booking(
-    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, db: Database
+async def test_three_hundred_patients_racing_for_one_slot_leave_one_booking(
+    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, db: Database, temporal: Client
 ) -> None:
     doctor = await make_doctor()
     starts_at = (await free_times(api, doctor))[0]
-    patients = [await make_patient() for _ in range(100)]
+    patients = [await make_patient() for _ in range(300)]
 
     answers = await asyncio.gather(*(book(api, patient, doctor, starts_at) for patient in patients))
 
-    assert Counter(answer.status_code for answer in answers) == {201: 1, 409: 99}
+    assert Counter(answer.status_code for answer in answers) == {201: 1, 409: 299}
     assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"slot_taken"}
     async with db.connection() as connection:
         assert await connection.fetchval("SELECT count(*) FROM bookings WHERE doctor_id = $1", doctor.id) == 1
         assert await connection.fetchval("SELECT count(*) FROM claims WHERE resource_id = $1", doctor.id) == 1
+        operations = await connection.fetch(
+            "SELECT operation_id FROM operations WHERE user_id = ANY ($1)", [patient.id for patient in patients]
+        )
+    assert len(operations) == 300
+    started = [row for row in operations if await _has_workflow(temporal, row["operation_id"])]
+    assert len(started) < 30, "the storm reached Temporal"
+
+
+async def _has_workflow(temporal: Client, operation_id: UUID) -> bool:
+    try:
+        await temporal.get_workflow_handle(f"booking/{operation_id}").describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False
+        raise
+    return True
 
 
 async def test_fifty_copies_of_one_request_get_fifty_equal_answers(

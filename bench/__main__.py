@@ -1,0 +1,78 @@
+"""`python -m bench [FILE]`: measure, print one table, write JSON. With QUICK set, in under a minute."""
+
+import asyncio
+import os
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from amrutam.leaving import leave
+from amrutam.stack.applications import CHECKOUT
+from amrutam.stack.console import Console
+from amrutam.stack.errors import StackError
+from amrutam.storage.pool import Database
+from bench import bookings, reads
+from bench.people import People
+from bench.plan import FULL, QUICK, Plan
+from bench.report import Report, Row
+from bench.system import System, running
+from bench.usage import connections, memory
+
+
+async def measure(plan: Plan, report: Report, console: Console) -> None:
+    """Everything, on a system of its own. Raises StackError, TimeoutError."""
+    async with asyncio.timeout(plan.limit_seconds), running(console) as system:
+        url = system.settings.database_url.get_secret_value()
+        db = await Database.connect(url, size=2, application="bench")
+        try:
+            people, at_rest = People(system, db), memory(system)
+            console.say("Reads")
+            await reads.measure(system, people, plan, report)
+            console.say("Bookings")
+            await bookings.measure(system, people, plan, report)
+            await _add_memory(system, at_rest, report)
+        finally:
+            await db.close()
+
+
+async def _add_memory(system: System, at_rest: dict[str, float], report: Report) -> None:
+    for name, after in memory(system).items():
+        report.add(Row(f"memory of {name} after the run", after, "MiB", at_rest[name], "MiB at rest"))
+    for name, count in (await connections(system)).items():
+        report.add(Row(f"connections to database {name}", count, ""))
+
+
+async def run(plan: Plan, report: Report, console: Console) -> None:
+    """Measure until done, or until SIGINT or SIGTERM asks us to clean up and end (CancelledError)."""
+    task = asyncio.ensure_future(measure(plan, report, console))
+
+    def stop() -> None:
+        if not task.cancelling():  # asked twice: what is being cleaned up is not to be cut short
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    await task
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status 0 when everything was measured, whatever the figures; 1 otherwise."""
+    quick, began = bool(os.environ.get("QUICK")), datetime.now(UTC)
+    path = Path(arguments[0]) if arguments else CHECKOUT / f".data/bench/{began:%Y-%m-%dT%H-%M-%S}.json"
+    console, report = Console(), Report(began, quick=quick)
+    try:
+        asyncio.run(run(QUICK if quick else FULL, report, console))
+    except asyncio.CancelledError:
+        console.say("Stopped before the end; everything is cleaned up")
+        return 1
+    except (StackError, TimeoutError) as fault:
+        console.plain(f"\n{fault or 'Not done in time'}")
+        return 1
+    report.write(path)
+    console.plain(f"\n{report.table()}\n\nWritten to {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    leave(main(sys.argv[1:]))
