@@ -63,12 +63,12 @@ class BookingActivities:
     @activity.defn(name="booking.expire")
     async def expire(self, booking_id: UUID) -> Booking:
         """Free the time of a booking that was not paid for."""
-        return await self._end(booking_id, Status.EXPIRED, bookings.expire)
+        return await self._end(booking_id, Status.EXPIRED, "booking.expire", bookings.expire)
 
     @activity.defn(name="booking.withdraw")
     async def withdraw(self, booking_id: UUID) -> Booking:
         """Cancel because an operator ended the workflow."""
-        return await self._end(booking_id, Status.CANCELLED, bookings.withdraw)
+        return await self._end(booking_id, Status.CANCELLED, "booking.withdraw", bookings.withdraw)
 
     async def _once(self, operation_id: UUID, work: Callable[[Connection], Awaitable[Booking]]) -> Booking:
         """Do the work and store its outcome in one transaction. Raises the refusal, which is noted in the record."""
@@ -86,7 +86,7 @@ class BookingActivities:
         return booking
 
     async def _end(
-        self, booking_id: UUID, status: Status, change: Callable[[Connection, UUID], Awaitable[None]]
+        self, booking_id: UUID, status: Status, action: str, change: Callable[[Connection, UUID], Awaitable[None]]
     ) -> Booking:
         """End a booking that nobody waits for. One that moved on meanwhile stays as it is."""
         async with self._db.transaction() as db:
@@ -95,7 +95,7 @@ class BookingActivities:
                 return booking
             await change(db, booking_id)
             booking = await self._let_go(db, booking_id)
-            await audit.append_system(db, f"booking.{status}", booking_id, patient_id=booking.patient_id)
+            await audit.append_system(db, action, booking_id, patient_id=booking.patient_id)
         await self._tell(booking)
         return booking
 

@@ -98,7 +98,7 @@ async def test_support_finds_the_booking_by_what_it_is_about(
 
 
 async def test_a_workflow_that_an_operator_cancels_gives_its_time_back(
-    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, temporal: Client
+    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, temporal: Client, db: Database
 ) -> None:
     patient, doctor = await make_patient(), await make_doctor()
     times = await free_times(api, doctor)
@@ -108,6 +108,9 @@ async def test_a_workflow_that_an_operator_cancels_gives_its_time_back(
     assert await handle.result() == "cancelled"
     assert await _status(api, patient, booking) == "cancelled"
     assert await free_times(api, doctor) == times
+    async with db.connection() as connection:
+        actions = await connection.fetch("SELECT action FROM audit WHERE subject = $1", UUID(booking["id"]))
+    assert {row["action"] for row in actions} == {"booking.create", "booking.withdraw"}
 
 
 async def test_a_workflow_that_is_reset_to_its_beginning_claims_nothing_twice(
