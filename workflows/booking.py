@@ -4,6 +4,7 @@ import asyncio
 from datetime import datetime, timedelta
 
 from temporalio import workflow
+from temporalio.exceptions import FailureError
 
 from activities.booking import BookingActivities
 from amrutam.domain.booking import NEXT, UNPAID, Booking, CancelBooking, ClaimTime, Status
@@ -27,19 +28,15 @@ class BookingWorkflow:
     @workflow.run
     async def run(self, command: ClaimTime) -> str:
         """Returns the state in which the booking was left; `refused` where it never came to be."""
+        claiming = asyncio.ensure_future(self._claim(command))
         try:
-            booking = await self._claim(command)
-        except DomainError as refusal:
-            return await self._refuse(refusal)
-        try:
-            if not await self._settled_before(booking.expires_at):
-                await self._expire()
-            if self._is(Status.CONFIRMED):
-                await self._until_the_visit_is_due(booking.starts_at)
+            if booking := await asyncio.shield(claiming):
+                await self._keep(booking)
         except asyncio.CancelledError:  # asked for by an operator, in the web UI or by the CLI
+            await claiming  # it may have committed already, and is not left behind without its workflow
             await self._withdraw()
         await workflow.wait_condition(workflow.all_handlers_finished)
-        return self._now.status
+        return self._booking.status if self._booking else "refused"
 
     @workflow.update
     async def outcome(self) -> Booking:
@@ -65,23 +62,29 @@ class BookingWorkflow:
         if self._booking is not None:
             self._booking.check_cancellable(workflow.now())
 
-    async def _claim(self, command: ClaimTime) -> Booking:
+    async def _claim(self, command: ClaimTime) -> Booking | None:
+        """The booking as it was made; None where it was refused."""
         async with self._one_at_a_time:
             try:
                 booking = await workflow.execute_local_activity_method(
                     BookingActivities.claim, command, **WRITE.options()
                 )
-            except Exception as error:
-                raise refusal_of(error) from error
+            except FailureError as error:
+                refusal = refusal_of(error)
+                if not isinstance(refusal, DomainError):
+                    raise
+                self._refusal = refusal
+                self._show(f"Refused: {refusal.code}")
+                return None
             self._claimed = booking
             self._move_to(booking, "Time held, payment is due" if booking.expires_at else "Confirmed")
             return booking
 
-    async def _refuse(self, refusal: DomainError) -> str:
-        self._refusal = refusal
-        self._show(f"Refused: {refusal.code}")
-        await workflow.wait_condition(workflow.all_handlers_finished)
-        return "refused"
+    async def _keep(self, booking: Booking) -> None:
+        if not await self._settled_before(booking.expires_at):
+            await self._expire()
+        if self._is(Status.CONFIRMED):
+            await self._until_the_visit_is_due(booking.starts_at)
 
     async def _settled_before(self, expires_at: datetime | None) -> bool:
         """Whether the booking left its unpaid states in time."""
@@ -105,9 +108,9 @@ class BookingWorkflow:
 
     async def _withdraw(self) -> None:
         async with self._one_at_a_time:
-            if Status.CANCELLED in NEXT[self._now.status]:
+            if self._booking and Status.CANCELLED in NEXT[self._booking.status]:
                 booking = await workflow.execute_local_activity_method(
-                    BookingActivities.withdraw, self._now.id, **WRITE.options()
+                    BookingActivities.withdraw, self._booking.id, **WRITE.options()
                 )
                 self._move_to(booking, "Cancelled by an operator")
 

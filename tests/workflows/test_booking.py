@@ -6,14 +6,17 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import pytest
 from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
-from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.testing._timeskipping import TimeSkipper  # the public testing environment starts a server of its own
 from temporalio.worker import Replayer
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from amrutam.ids import new_id
+from amrutam.stack.servers import Servers
 from amrutam.storage.pool import Database
 from tests.people import Person
 from tests.polling import until
@@ -111,6 +114,46 @@ async def test_a_workflow_that_an_operator_cancels_gives_its_time_back(
     async with db.connection() as connection:
         actions = await connection.fetch("SELECT action FROM audit WHERE subject = $1", UUID(booking["id"]))
     assert {row["action"] for row in actions} == {"booking.create", "booking.withdraw"}
+
+
+@pytest.mark.parametrize("fee", [0, 50000])
+async def test_an_operator_who_cancels_while_the_claim_still_waits_leaves_no_time_behind(
+    api: httpx.AsyncClient,
+    make_patient: MakePatient,
+    make_doctor: MakeDoctor,
+    temporal: Client,
+    servers: Servers,
+    fee: int,
+) -> None:
+    patient, doctor = await make_patient(), await make_doctor(fee=fee)
+    times = await free_times(api, doctor)
+    superuser = await servers.postgres.connect("amrutam")  # its transactions are not bounded
+    try:
+        held_up = superuser.transaction()
+        await held_up.start()
+        await superuser.execute("SELECT FROM calendars WHERE doctor_id = $1 FOR UPDATE", doctor.id)
+        pending = await book(api, patient, doctor, times[0])
+        assert pending.status_code == 202
+        handle = temporal.get_workflow_handle(f"booking/{pending.json()['id']}")
+        await handle.cancel()
+        await _delivered(handle)  # the workflow has been told, while its claim is still trying
+        await held_up.rollback()
+    finally:
+        await superuser.close()
+    assert await handle.result() == "cancelled"
+    assert await _status(api, patient, pending.json()) == "cancelled"
+    assert await free_times(api, doctor) == times
+
+
+async def _delivered(handle: WorkflowHandle[Any, Any]) -> None:
+    """Until the workflow has been told of the cancellation, which waits for its task's next heartbeat."""
+
+    async def told() -> bool:
+        kinds = [event.event_type for event in (await handle.fetch_history()).events]
+        asked = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED
+        return asked in kinds and EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED in kinds[kinds.index(asked) :]
+
+    await until(told, seconds=30)
 
 
 async def test_a_workflow_that_is_reset_to_its_beginning_claims_nothing_twice(
