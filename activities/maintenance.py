@@ -7,7 +7,7 @@ from temporalio import activity
 
 from amrutam.domain.common import Message
 from amrutam.settings import Settings
-from amrutam.storage import auth, claims, operations, partitions
+from amrutam.storage import auth, claims, operations, partitions, sessions
 from amrutam.storage.pool import Connection, Database
 
 BATCH = 1000
@@ -31,7 +31,7 @@ class MaintenanceActivities:
         self._lifetimes: dict[str, tuple[Removal, timedelta]] = {
             "claims": (claims.forget_before, timedelta(hours=settings.keep_claims_hours)),
             "operations": (operations.forget_before, timedelta(days=settings.keep_operations_days)),
-            "sessions": (auth.forget_sessions_before, timedelta(days=settings.keep_sessions_days)),
+            "sessions": (sessions.forget_before, timedelta(days=settings.keep_sessions_days)),
             "email_tokens": (auth.forget_email_tokens_before, timedelta(days=settings.keep_sessions_days)),
         }
 

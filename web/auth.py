@@ -6,7 +6,7 @@ No answer, and no time that an answer takes, tells a stranger whether an address
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Literal
@@ -15,37 +15,31 @@ from uuid import UUID
 from pydantic import SecretStr
 
 from amrutam.domain import errors
-from amrutam.domain.audit import Actor
 from amrutam.domain.auth import (
     AccountRegistered,
     AccountVerificationRequested,
     AccountVerified,
     LogIn,
-    LogOut,
-    Refresh,
     Register,
     RegistrationRepeated,
     ResendVerification,
-    Session,
-    Verdict,
     VerifyEmail,
-    judge,
 )
 from amrutam.domain.common import Message, Role
+from amrutam.domain.sessions import LogOut, Refresh, Verdict, judge
 from amrutam.ids import new_id
-from amrutam.storage import audit, doctor, events
+from amrutam.storage import audit, doctor, events, sessions
 from amrutam.storage import auth as accounts
 from amrutam.storage.pool import Connection
-from amrutam.tokens import Principal
+from web import sign_in
 from web.context import Answer, Call
 from web.routing import EVERYONE, Feature
+from web.sign_in import UNSTORED, SignedIn, as_actor, signed_in
 
 auth = Feature("auth")
 
 # Longer than a registration takes, so that the work behind the answer does not show in its time.
 EVEN_SECONDS = 0.15
-
-_UNSTORED = {"Cache-Control": "no-store"}
 
 
 class VerificationSent(Message):
@@ -60,17 +54,6 @@ class Verified(Message):
     status: Literal["verified"] = "verified"
 
 
-class SignedIn(Message):
-    """Tokens. The access token is good for `expires_in` seconds, the refresh token for one use."""
-
-    status: Literal["authenticated"] = "authenticated"
-    access_token: str
-    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a kind of token, not a token
-    expires_in: int
-    refresh_token: str
-    session_id: UUID
-
-
 @auth.route("POST", "/v1/auth/register", allow=EVERYONE, owns="anyone", answers={202: VerificationSent}, audited=True)
 async def register(call: Call, command: Register) -> Answer:
     """Ask for an account. The answer is the same whether or not the address has one; its owner gets a mail."""
@@ -79,7 +62,7 @@ async def register(call: Call, command: Register) -> Answer:
         password_hash = await call.services.passwords.hash(command.password.get_secret_value())
         async with call.services.db.transaction() as db:
             await _register(call, db, command, password_hash)
-    return Answer(VerificationSent(), 202, _UNSTORED)
+    return Answer(VerificationSent(), 202, UNSTORED)
 
 
 @auth.route(
@@ -91,7 +74,7 @@ async def resend_verification(call: Call, command: ResendVerification) -> Answer
         account = await accounts.lock_by_email(db, command.email)
         if account and not account.verified:
             await _send_link(call, db, account.id, account.password_hash)
-    return Answer(VerificationSent(), 202, _UNSTORED)
+    return Answer(VerificationSent(), 202, UNSTORED)
 
 
 @auth.route(
@@ -113,9 +96,9 @@ async def verify_email(call: Call, command: VerifyEmail) -> Answer:
             raise errors.ValidationFailed(faults=[fault])
         if Role.DOCTOR in account.roles:
             await doctor.create(db, account.id, account.full_name, account.time_zone)
-        await audit.append(db, _as_actor(call, account.id, account.roles), "account.verify", account.id)
+        await audit.append(db, as_actor(call, account.id, account.roles), "account.verify", account.id)
         await events.append(db, AccountVerified(subject=account.id))
-    return Answer(Verified(), headers=_UNSTORED)
+    return Answer(Verified(), headers=UNSTORED)
 
 
 @auth.route(
@@ -129,20 +112,8 @@ async def verify_email(call: Call, command: VerifyEmail) -> Answer:
 )
 async def login(call: Call, command: LogIn) -> Answer:
     """Sign in. A wrong address and a wrong password are one refusal."""
-    async with call.services.db.connection() as db:
-        account = await accounts.find_by_email(db, command.email)
-    known_hash = account.password_hash if account else None
-    right = await call.services.passwords.verify(known_hash, command.password.get_secret_value())
-    if account is None or not right:
-        raise errors.InvalidCredentials
-    if not account.verified:
-        raise errors.EmailUnverified
-    session = Session(id=new_id(), user_id=account.id, roles=account.roles, authenticated_at=call.now, methods=["pwd"])
-    fresh, ends = secrets.token_urlsafe(32), call.now + timedelta(days=call.services.settings.session_days)
-    async with call.services.db.transaction() as db:
-        await accounts.open_session(db, session, command.device_name, ends, accounts.token_hash(fresh))
-        await audit.append(db, _as_actor(call, account.id, account.roles), "auth.login", session.id)
-    return _signed_in(call, session, fresh)
+    account = await sign_in.recognise(call, command.email, command.password)
+    return await sign_in.open_session(call, account, command.device_name, ["pwd"])
 
 
 @auth.route(
@@ -158,16 +129,16 @@ async def refresh(call: Call, command: Refresh) -> Answer:
     """Exchange a refresh token for new tokens. One that was used before ends its session, as it may be stolen."""
     used, fresh = _digest(command.refresh_token), secrets.token_urlsafe(32)
     async with call.services.db.transaction() as db:
-        token = await accounts.lock_refresh_token(db, used)
+        token = await sessions.lock_refresh_token(db, used)
         verdict = judge(token)
         if token and verdict is Verdict.ROTATE:
-            await accounts.rotate(db, token.session.id, used, accounts.token_hash(fresh))
+            await sessions.rotate(db, token.session.id, used, accounts.token_hash(fresh))
         elif token and verdict is Verdict.END_SESSION:
-            await accounts.end_session(db, token.session.id)
+            await sessions.end(db, token.session.id)
             await audit.append_system(db, "auth.refresh_token_reused", token.session.id)
     if token is None or verdict is not Verdict.ROTATE:
         raise errors.Unauthenticated("The refresh token is not good any more; sign in again.")
-    return _signed_in(call, token.session, fresh)
+    return signed_in(call, token.session, fresh)
 
 
 @auth.route(
@@ -180,10 +151,10 @@ async def logout(call: Call, command: LogOut) -> Answer:
     async with call.services.db.transaction() as db:
         ending = {call.principal.session_id}
         if command.refresh_token:
-            other = await accounts.session_of_token(db, _digest(command.refresh_token), call.user_id)
+            other = await sessions.of_token(db, _digest(command.refresh_token), call.user_id)
             ending |= {other} if other else set()
         for session_id in sorted(ending):
-            if await accounts.end_session(db, session_id):
+            if await sessions.end(db, session_id):
                 await audit.append(db, call.actor, "auth.logout", session_id)
     return Answer(status=204)
 
@@ -208,7 +179,7 @@ async def _register(call: Call, db: Connection, command: Register, password_hash
             return
         user_id = known.id
         await accounts.replace_unverified(db, keys, user_id, password_hash, roles, command)
-    await audit.append(db, _as_actor(call, user_id, roles), "account.register", user_id)
+    await audit.append(db, as_actor(call, user_id, roles), "account.register", user_id)
     await _send_link(call, db, user_id, password_hash)
 
 
@@ -219,23 +190,6 @@ async def _send_link(call: Call, db: Connection, user_id: UUID, password_hash: s
     good_until = call.now + timedelta(hours=call.services.settings.verification_hours)
     await accounts.insert_email_token(db, token_id, user_id, token_hash, password_hash, good_until)
     await events.append(db, AccountVerificationRequested(subject=user_id, token_id=token_id))
-
-
-def _signed_in(call: Call, session: Session, refresh_token: str) -> Answer:
-    tokens = call.services.tokens
-    principal = Principal(user_id=session.user_id, session_id=session.id, roles=session.roles)
-    body = SignedIn(
-        access_token=tokens.issue(principal, now=call.now, auth_time=session.authenticated_at, methods=session.methods),
-        expires_in=tokens.life_seconds,
-        refresh_token=refresh_token,
-        session_id=session.id,
-    )
-    return Answer(body, headers=_UNSTORED)
-
-
-def _as_actor(call: Call, user_id: UUID, roles: Collection[Role]) -> Actor:
-    """Somebody who acts for themselves before they are signed in."""
-    return Actor(id=user_id, role=min(roles), request_id=call.request_id)
 
 
 def _digest(token: SecretStr) -> bytes:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from amrutam.crypto import Keyring, place
-from amrutam.domain.auth import Person, Profile, RefreshToken, Session
+from amrutam.domain.auth import Person, Profile
 from amrutam.domain.common import Role
 from amrutam.storage.person_keys import DataKey, PersonKeys
 from amrutam.storage.pool import Connection
@@ -116,7 +116,7 @@ async def _account(db: Connection, email: str, lock: str = "") -> Account | None
             FROM users WHERE email = $1 {lock}""",  # noqa: S608 - constants
         email,
     )  # fmt: skip
-    return Account(row["id"], row["password_hash"], _roles(row["roles"]), row["verified"]) if row else None
+    return Account(row["id"], row["password_hash"], roles_of(row["roles"]), row["verified"]) if row else None
 
 
 def link_token(keyring: Keyring, token_id: UUID) -> str:
@@ -162,7 +162,7 @@ async def mark_verified(db: Connection, user_id: UUID, password_hash: str) -> Ve
            RETURNING id, roles, full_name, time_zone""",
         user_id, password_hash,
     )  # fmt: skip
-    return Verified(row["id"], _roles(row["roles"]), row["full_name"], row["time_zone"]) if row else None
+    return Verified(row["id"], roles_of(row["roles"]), row["full_name"], row["time_zone"]) if row else None
 
 
 async def recipient(db: Connection, user_id: UUID, token_id: UUID | None) -> Recipient | None:
@@ -177,90 +177,6 @@ async def recipient(db: Connection, user_id: UUID, token_id: UUID | None) -> Rec
     return Recipient(**row) if row else None
 
 
-async def open_session(
-    db: Connection, session: Session, device_name: str | None, expires_at: datetime, hashed: bytes
-) -> None:
-    """A new sign-in with its first refresh token."""
-    await db.execute(
-        """INSERT INTO sessions (id, user_id, device_name, methods, authenticated_at, expires_at)
-           VALUES ($1, $2, $3, $4, $5, $6)""",
-        session.id, session.user_id, device_name, session.methods, session.authenticated_at, expires_at,
-    )  # fmt: skip
-    await db.execute("INSERT INTO refresh_tokens (token_hash, session_id) VALUES ($1, $2)", hashed, session.id)
-
-
-async def lock_refresh_token(db: Connection, hashed: bytes) -> RefreshToken | None:
-    """The token as it stands, its session kept from others until the transaction ends. Roles are today's."""
-    locked = await db.fetchval(
-        """SELECT id FROM sessions WHERE id = (SELECT session_id FROM refresh_tokens WHERE token_hash = $1)
-           FOR UPDATE""",
-        hashed,
-    )  # fmt: skip
-    if locked is None:
-        return None
-    row = await db.fetchrow(  # a new snapshot: it sees what the transaction that we waited for has done
-        """SELECT s.id, s.user_id, u.roles, s.authenticated_at, s.methods,
-                  s.ended_at IS NOT NULL OR s.expires_at <= now() AS over, clock_timestamp() - t.used_at AS used_ago,
-                  count(c.token_hash) AS successors, count(c.used_at) > 0 AS successor_used
-           FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id JOIN users u ON u.id = s.user_id
-                LEFT JOIN refresh_tokens c ON c.parent_hash = t.token_hash
-           WHERE t.token_hash = $1 GROUP BY s.id, u.id, t.token_hash""",
-        hashed,
-    )  # fmt: skip
-    if row is None:
-        return None
-    session = Session(
-        id=row["id"],
-        user_id=row["user_id"],
-        roles=_roles(row["roles"]),
-        authenticated_at=row["authenticated_at"],
-        methods=row["methods"],
-    )
-    return RefreshToken(
-        session=session,
-        session_over=row["over"],
-        used_ago=row["used_ago"],
-        successors=row["successors"],
-        successor_used=row["successor_used"],
-    )
-
-
-async def rotate(db: Connection, session_id: UUID, used: bytes, fresh: bytes) -> None:
-    """Give `fresh` for `used`, both hashes. The first use counts as the time of use."""
-    await db.execute(
-        "UPDATE refresh_tokens SET used_at = coalesce(used_at, clock_timestamp()) WHERE token_hash = $1", used
-    )
-    await db.execute(
-        "INSERT INTO refresh_tokens (token_hash, session_id, parent_hash) VALUES ($1, $2, $3)", fresh, session_id, used
-    )
-    await db.execute("UPDATE sessions SET last_used_at = now() WHERE id = $1", session_id)
-
-
-async def end_session(db: Connection, session_id: UUID) -> bool:
-    """End a sign-in. False when it had ended or never was."""
-    done = await db.execute("UPDATE sessions SET ended_at = now() WHERE id = $1 AND ended_at IS NULL", session_id)
-    return done == "UPDATE 1"
-
-
-async def session_of_token(db: Connection, hashed: bytes, user_id: UUID) -> UUID | None:
-    """Which of the user's sessions a refresh token belongs to."""
-    return await db.fetchval(
-        """SELECT s.id FROM sessions s JOIN refresh_tokens t ON t.session_id = s.id
-           WHERE t.token_hash = $1 AND s.user_id = $2""",
-        hashed, user_id,
-    )  # fmt: skip
-
-
-async def forget_sessions_before(db: Connection, moment: datetime, limit: int) -> int:
-    """Remove up to `limit` sessions that ended before `moment`, with their tokens; returns how many."""
-    gone = await db.fetch(
-        """DELETE FROM sessions WHERE id IN
-           (SELECT id FROM sessions WHERE coalesce(ended_at, expires_at) < $1 LIMIT $2) RETURNING 1""",
-        moment, limit,
-    )  # fmt: skip
-    return len(gone)
-
-
 async def forget_email_tokens_before(db: Connection, moment: datetime, limit: int) -> int:
     """Remove up to `limit` links that were good until before `moment`; returns how many."""
     gone = await db.fetch(
@@ -271,5 +187,6 @@ async def forget_email_tokens_before(db: Connection, moment: datetime, limit: in
     return len(gone)
 
 
-def _roles(names: Sequence[str]) -> frozenset[Role]:
+def roles_of(names: Sequence[str]) -> frozenset[Role]:
+    """Roles as the database names them."""
     return frozenset(Role(name) for name in names)

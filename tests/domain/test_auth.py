@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from amrutam.domain.auth import GRACE, RefreshToken, Register, Session, Verdict, judge
+from amrutam.domain.auth import Register
 from amrutam.domain.common import Role
 from amrutam.domain.errors import ValidationFailed
 from amrutam.domain.notification import SendMail, Template, mail_for
+from amrutam.domain.sessions import GRACE, RefreshToken, Session, Verdict, judge
 
 TODAY = date(2026, 3, 1)
 ID = UUID("018f0000-0000-7000-8000-000000000001")
