@@ -3,7 +3,7 @@
 An entry belongs to a group, such as `slots/<doctor's id>`. The group's version is a random token; an entry carries the
 token under which it was filled and is a hit only while that token stands. Hence:
 
-- a hit is one MGET, and no script;
+- a hit is one MGET, and no script; what is asked in one turn of the event loop shares it;
 - dropping the token drops every entry of the group at once; their memory goes with their time to live;
 - a fill notes the token before it reads the database, and is refused when another one stands afterwards;
 - a token that is lost, by eviction or a restart, is never made again: a group can lose entries, not regain old ones.
@@ -18,6 +18,7 @@ import random
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from itertools import chain
 from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 from uuid import UUID
 
@@ -29,6 +30,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from amrutam.storage.together import Together
 from amrutam.telemetry import CACHE_FILLS, CACHE_READS
 
 T = TypeVar("T")
@@ -110,6 +112,7 @@ class Cache:
         self._redis = redis
         self._store_script = redis.register_script(_STORE)
         self._breaker = _Breaker()
+        self._reads = Together(self._read)
         self._flights: dict[tuple[str, bytes], asyncio.Task[Entry | None]] = {}
 
     async def get(self, group: str, key: str, ttl: float, fill: Fill) -> Entry | None:
@@ -120,7 +123,7 @@ class Cache:
         name = group.partition("/")[0]
         version_key, entry_key = _keys(group, key)
         try:
-            version, stored = await self._ask(lambda: self._read(version_key, entry_key))
+            version, stored = await self._reads.ask((version_key, entry_key))
             if version and stored and stored.startswith(version):
                 CACHE_READS.labels(name, "hit").inc()
                 return _unpack(stored)
@@ -162,9 +165,14 @@ class Cache:
         await asyncio.gather(*self._flights.values(), return_exceptions=True)
         await self._redis.aclose()
 
-    async def _read(self, version_key: str, entry_key: str) -> tuple[bytes | None, bytes | None]:
-        values = cast("list[bytes | None]", await self._redis.mget(version_key, entry_key))
-        return values[0], values[1]
+    async def _read(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[bytes | None, bytes | None]]:
+        """Version and entry of each pair of keys. Different groups in one MGET: it takes one server, not a cluster.
+
+        Raises RedisAway.
+        """
+        keys = list(chain.from_iterable(pairs))
+        values = cast("list[bytes | None]", await self._ask(lambda: self._redis.mget(keys)))
+        return list(zip(values[::2], values[1::2], strict=True))
 
     async def _begin(self, version_key: str) -> bytes | None:
         """The group's version, made if it has none. None when it was dropped at this very moment."""
@@ -262,7 +270,7 @@ class _Breaker:
 
 
 def _version_key(group: str) -> str:
-    """In braces, so that a cluster keeps a group together."""
+    """Its entries' keys begin with it, so that a group is seen together."""
     return f"cache:{{{group}}}"
 
 
