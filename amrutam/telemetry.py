@@ -17,6 +17,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+from pydantic_core import to_json
 
 _OURS = frozenset({"amrutam", "activities", "workflows", "web"})
 _MOST_CAUSES = 10
@@ -48,14 +49,12 @@ def configure_logging(process: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: list[structlog.typing.Processor] = (
-        [_discreet_traceback, structlog.dev.ConsoleRenderer()]
-        if sys.stdout.isatty()
-        else [_discreet_traceback, structlog.processors.JSONRenderer()]
+        [_discreet_traceback, structlog.dev.ConsoleRenderer()] if sys.stdout.isatty() else [_discreet_traceback, _json]
     )
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
@@ -67,6 +66,11 @@ def configure_logging(process: str) -> None:
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     structlog.contextvars.bind_contextvars(process=process)
+
+
+def _json(_logger: Any, _name: str, line: structlog.typing.EventDict) -> str:
+    """Every request writes a line: pydantic's serialiser takes a third of the standard library's time."""
+    return to_json(line, fallback=repr).decode()
 
 
 def _discreet_traceback(_logger: Any, _name: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
