@@ -35,7 +35,7 @@ check: environment ## style, types, import rules, migration lint, known vulnerab
 	@tools/check
 
 .PHONY: bench
-bench: environment ## every figure beside its limit, on a system of its own; QUICK=1: a short look; OUT=file
+bench: environment ## every figure beside its limit, on a system of its own; QUICK=1: a short look; BOOKINGS=50000: memory under so many; OUT=file
 	@$(PYTHON) -m amrutam.stack.prepare
 	@$(PYTHON) -m bench $(OUT)
 

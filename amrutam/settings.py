@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     temporal_tls_cert: Path | None = Field(None, description="client certificate for mTLS, PEM")
     temporal_tls_key: Path | None = Field(None, description="its key, PEM")
     temporal_tls_ca: Path | None = Field(None, description="the authority that signed the server's certificate, PEM")
+    workflow_cache_size: int = Field(
+        1000, ge=0, description="workflows that a worker keeps in memory, about 0.15 MiB each; others are replayed"
+    )
     temporal_retention_days: int = Field(30, ge=1, description="how long closed workflows stay readable")
 
     smtp_url: SecretStr | None = Field(None, description="smtp:// or smtps:// with user, password, host and port")

@@ -1,9 +1,14 @@
-"""`python -m bench [FILE]`: measure, print one table, write JSON. With QUICK set, in under a minute."""
+"""`python -m bench [FILE]`: measure, print one table, write JSON.
+
+With QUICK set, in under a minute. With BOOKINGS set, so many bookings instead, and what the processes hold meanwhile.
+"""
 
 import asyncio
 import os
 import signal
 import sys
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +17,7 @@ from amrutam.stack.applications import CHECKOUT
 from amrutam.stack.console import Console
 from amrutam.stack.errors import StackError
 from amrutam.storage.pool import Database
-from bench import bookings, reads
+from bench import bookings, reads, soak
 from bench.people import People
 from bench.plan import FULL, QUICK, Plan
 from bench.report import Report, Row
@@ -22,16 +27,28 @@ from bench.usage import connections, memory
 
 async def measure(plan: Plan, report: Report, console: Console) -> None:
     """Everything, on a system of its own. Raises StackError, TimeoutError."""
-    async with asyncio.timeout(plan.limit_seconds), running(console) as system:
+    async with asyncio.timeout(plan.limit_seconds), _ready(console) as (system, db):
+        people, at_rest = People(system, db), memory(system)
+        console.say("Reads")
+        await reads.measure(system, people, plan, report)
+        console.say("Bookings")
+        await bookings.measure(system, people, plan, report)
+        await _add_memory(system, at_rest, report)
+
+
+async def endure(count: int, report: Report, console: Console) -> None:
+    """So many bookings, on a system of its own. Raises StackError."""
+    async with _ready(console) as (system, db):
+        await soak.measure(system, db, count, report, console)
+
+
+@asynccontextmanager
+async def _ready(console: Console) -> AsyncGenerator[tuple[System, Database]]:
+    async with running(console) as system:
         url = system.settings.database_url.get_secret_value()
         db = await Database.connect(url, size=2, application="bench")
         try:
-            people, at_rest = People(system, db), memory(system)
-            console.say("Reads")
-            await reads.measure(system, people, plan, report)
-            console.say("Bookings")
-            await bookings.measure(system, people, plan, report)
-            await _add_memory(system, at_rest, report)
+            yield system, db
         finally:
             await db.close()
 
@@ -43,9 +60,9 @@ async def _add_memory(system: System, at_rest: dict[str, float], report: Report)
         report.add(Row(f"connections to database {name}", count, ""))
 
 
-async def run(plan: Plan, report: Report, console: Console) -> None:
+async def run(work: Coroutine[None, None, None]) -> None:
     """Measure until done, or until SIGINT or SIGTERM asks us to clean up and end (CancelledError)."""
-    task = asyncio.ensure_future(measure(plan, report, console))
+    task = asyncio.ensure_future(work)
 
     def stop() -> None:
         if not task.cancelling():  # asked twice: what is being cleaned up is not to be cut short
@@ -61,8 +78,10 @@ def main(arguments: list[str]) -> int:
     quick, began = bool(os.environ.get("QUICK")), datetime.now(UTC)
     path = Path(arguments[0]) if arguments else CHECKOUT / f".data/bench/{began:%Y-%m-%dT%H-%M-%S}.json"
     console, report = Console(), Report(began, quick=quick)
+    count = int(os.environ.get("BOOKINGS") or 0)
+    work = endure(count, report, console) if count else measure(QUICK if quick else FULL, report, console)
     try:
-        asyncio.run(run(QUICK if quick else FULL, report, console))
+        asyncio.run(run(work))
     except asyncio.CancelledError:
         console.say("Stopped before the end; everything is cleaned up")
         return 1

@@ -93,12 +93,12 @@ class People:
             await db.execute("ANALYZE users, doctors, calendars")
         return copies
 
-    async def wishes(self, doctors: int) -> Iterator[Wish]:
-        """Distinct slots of so many doctors, in a mixed order; nobody is asked to be in two places."""
+    async def wishes(self, doctors: int, days: int = 1) -> Iterator[Wish]:
+        """Distinct slots of so many doctors and days, in a mixed order; nobody is asked to be in two places."""
         ids = [await self.doctor("00:00", "00:00", 15) for _ in range(doctors)]
         tokens = [await self.patient() for _ in range(doctors * 5)]
         day = (datetime.now(UTC) + AHEAD).replace(hour=0, minute=0, second=0, microsecond=0)
-        places = list(product(range(doctors), range(96)))
+        places = list(product(range(doctors), range(96 * days)))
         random.Random(SEED).shuffle(places)  # noqa: S311 - an order that is the same in every run
         return (
             Wish(tokens[(doctor + quarter) % len(tokens)], ids[doctor], day + quarter * timedelta(minutes=15))
