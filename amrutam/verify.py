@@ -1,5 +1,6 @@
 """`python -m amrutam verify`: is everything that must be true, true? On a live system, in seconds."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from amrutam.ids import first_id_at
 from amrutam.invariants import INVARIANTS, Invariant
-from amrutam.storage.pool import Connection, Database
+from amrutam.storage.pool import Connection, Database, Row
 
 # How many offenders of one kind are named.
 LIMIT = 20
@@ -20,15 +21,35 @@ _SCOPE = "WITH scope (since, settled) AS (SELECT $1::uuid, now() - $2::interval)
 # Statements here look at far more rows than a request does.
 _STATEMENT_TIMEOUT = "30s"
 _LOOK_UP = timedelta(seconds=5)
+_LOOK_UPS = 16  # at once
 
-WORKFLOWS = Invariant(
-    "a live booking has its running workflow, and one that has ended has none",
-    "the workflow alone moves the booking on: it expires holds and takes cancellations",
-    """SELECT id, status, status IN ('held', 'awaiting_payment', 'confirmed') AND starts_at > now() AS live
-       FROM bookings
-       WHERE id >= $1 AND updated_at < now() - $2::interval
-         AND (starts_at < now() - $2::interval OR starts_at > now() + $2::interval)
-       ORDER BY id DESC LIMIT $3""",
+
+# Of rows and workflows. Each takes the smallest id, the grace and how many rows, and selects the `id` of each row, what
+# it is in a word, and the states in which `booking/<id>` may be then.
+WORKFLOWS = (
+    Invariant(
+        "a live booking has its running workflow, and one that has ended has none",
+        "the workflow alone moves the booking on: it expires holds and takes cancellations",
+        """SELECT id, 'the row is ' || status AS told,
+                  CASE WHEN status IN ('held', 'awaiting_payment', 'confirmed') AND starts_at > now()
+                       THEN ARRAY['running']
+                       ELSE ARRAY['completed', 'canceled', 'terminated', 'failed', 'timed_out', 'unknown']
+                  END AS fitting
+           FROM bookings
+           WHERE id >= $1 AND updated_at < now() - $2::interval
+             AND (starts_at < now() - $2::interval OR starts_at > now() + $2::interval)
+           ORDER BY id DESC LIMIT $3""",
+    ),
+    Invariant(
+        "a request to book that has no answer yet has a workflow that can still give one",
+        "else whoever asks again with the same key is told to wait for ever",
+        # Unknown: it was never started, and asking again starts it.
+        """SELECT operation_id AS id, 'the request has no answer' AS told, ARRAY['running', 'unknown'] AS fitting
+           FROM operations
+           WHERE operation_id >= $1 AND operation_id < first_uuidv7(now() - $2::interval)
+             AND outcome IS NULL AND refusal IS NULL AND action = 'bookings_create'
+           ORDER BY operation_id DESC LIMIT $3""",
+    ),
 )
 
 
@@ -49,8 +70,8 @@ class Scope(NamedTuple):
 
 async def check(db: Database, temporal: Client, scope: Scope, say: Callable[[str], None]) -> list[Finding]:
     """Check every invariant, a line each. Returns those that are broken."""
-    findings = [_told(Finding(each, await _offenders(db, each, scope)), say) for each in INVARIANTS]
-    findings.append(_told(Finding(WORKFLOWS, await _workflows(db, temporal, scope)), say))
+    findings = [_told(Finding(each, await _broken(db, each, scope)), say) for each in INVARIANTS]
+    findings += [_told(Finding(each, await _apart(db, temporal, each, scope)), say) for each in WORKFLOWS]
     return [finding for finding in findings if finding.offenders]
 
 
@@ -64,27 +85,44 @@ def _told(finding: Finding, say: Callable[[str], None]) -> Finding:
     return finding
 
 
-async def _offenders(db: Database, invariant: Invariant, scope: Scope) -> list[str]:
+async def _broken(db: Database, invariant: Invariant, scope: Scope) -> list[str]:
     async with db.transaction() as connection:
-        await _allow_time(connection)
-        rows = await connection.fetch(
-            f"{_SCOPE} ({invariant.sql}) AS offenders LIMIT $3", first_id_at(scope.since), scope.grace, LIMIT
-        )
-    return [str(row[0]) for row in rows]
+        return await offenders(connection, invariant, scope)
 
 
-async def _allow_time(connection: Connection) -> None:
+async def offenders(connection: Connection, invariant: Invariant, scope: Scope) -> list[str]:
+    """What breaks it, as this transaction sees the database; `LIMIT` at most."""
     await connection.execute(
         f"SET LOCAL statement_timeout = '{_STATEMENT_TIMEOUT}'; SET LOCAL transaction_timeout = '{_STATEMENT_TIMEOUT}'"
     )
+    rows = await connection.fetch(
+        f"{_SCOPE} ({invariant.sql}) AS offenders LIMIT $3", first_id_at(scope.since), scope.grace, LIMIT
+    )
+    return [str(row[0]) for row in rows]
 
 
-async def _workflows(db: Database, temporal: Client, scope: Scope) -> list[str]:
+async def _apart(db: Database, temporal: Client, invariant: Invariant, scope: Scope) -> list[str]:
+    """Rows that do not fit their workflows, and still do not when they are looked at again: neither stands still."""
+    first = await _unfit(db, temporal, invariant, scope)
+    again = set(await _unfit(db, temporal, invariant, scope)) if first else set[str]()
+    return [each for each in first if each in again][:LIMIT]
+
+
+async def _unfit(db: Database, temporal: Client, invariant: Invariant, scope: Scope) -> list[str]:
     async with db.connection() as connection:
-        rows = await connection.fetch(WORKFLOWS.sql, first_id_at(scope.since), scope.grace, scope.workflows)
-    states = [(row, await _state(temporal, row["id"])) for row in rows]
-    wrong = [(row, state) for row, state in states if (state == "running") is not row["live"]]
-    return [f"booking/{row['id']} (the row is {row['status']}, the workflow {state})" for row, state in wrong[:LIMIT]]
+        rows = await connection.fetch(invariant.sql, first_id_at(scope.since), scope.grace, scope.workflows)
+    at_once = asyncio.Semaphore(_LOOK_UPS)
+
+    async def state(row: Row) -> str:
+        async with at_once:
+            return await _state(temporal, row["id"])
+
+    states = zip(rows, await asyncio.gather(*map(state, rows)), strict=True)
+    return [
+        f"booking/{row['id']} ({row['told']}, the workflow is {state})"
+        for row, state in states
+        if state not in row["fitting"]
+    ]
 
 
 async def _state(temporal: Client, booking_id: UUID) -> str:

@@ -9,6 +9,8 @@ from uuid import UUID
 import httpx
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from temporalio.client import Client
 
 from amrutam.crypto import Keyring
@@ -117,8 +119,8 @@ async def owner(environment: Mapping[str, str]) -> AsyncGenerator[Database, None
 
 @pytest.fixture(scope="session")
 async def redis(settings: Settings) -> AsyncGenerator[Redis, None]:
-    """Valkey."""
-    client: Redis = Redis.from_url(settings.redis_url.get_secret_value())
+    """Valkey, which some tests kill: a kept connection that is closed is made anew."""
+    client: Redis = Redis.from_url(settings.redis_url.get_secret_value(), retry=Retry(NoBackoff(), 1))
     yield client
     await client.aclose()
 

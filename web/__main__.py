@@ -2,6 +2,11 @@
 
 import asyncio
 import sys
+import time
+from typing import Any, cast
+
+from sanic.http import Stage
+from sanic.server import HttpProtocol
 
 from amrutam.domain.wallclock import use_pinned_tzdata
 from amrutam.leaving import leave
@@ -11,6 +16,36 @@ from amrutam.storage.pool import DatabaseUnavailable
 from amrutam.telemetry import configure_logging
 from amrutam.temporal import forward_core_logs
 from web.app import create_app
+
+
+class BoundedProtocol(HttpProtocol):
+    """Gives headers, and what is left of a body after its refusal, the time of one request.
+
+    Sanic counts that time from the last byte, so that a client who sends a byte now and then is never cut off.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came. The clock goes on where it is to be one request's."""
+        since = self._time
+        bounded = self._receives_headers() or self._drains_a_body()
+        super().data_received(data)
+        if bounded:
+            self._time = since
+
+    def check_timeouts(self) -> None:
+        """Called now and then by Sanic, which gives a body that nobody wants the time of an idle connection."""
+        if self._task and self._drains_a_body() and time.monotonic() - self._time > self.request_timeout:
+            self._task.cancel()
+        else:
+            super().check_timeouts()
+
+    def _receives_headers(self) -> bool:
+        return self.http is not None and self.http.stage is Stage.REQUEST
+
+    def _drains_a_body(self) -> bool:
+        """Whether the answer is sent and the body has not come whole."""
+        http = cast("Any", self.http)  # before its first byte it has no attribute for a body
+        return http is not None and http.stage is Stage.IDLE and bool(getattr(http, "request_body", None))
 
 
 def main() -> int:
@@ -31,7 +66,14 @@ def main() -> int:
         sys.stderr.write(f"amrutam web cannot start: PostgreSQL is away ({error})\n")
         return 1
     app = create_app(settings, keyring)
-    app.run(host=settings.host, port=settings.port, single_process=True, access_log=False, motd=False)
+    app.run(
+        host=settings.host,
+        port=settings.port,
+        protocol=BoundedProtocol,
+        single_process=True,
+        access_log=False,
+        motd=False,
+    )
     return 0
 
 

@@ -83,11 +83,12 @@ async def read(call: Call, id: UUID) -> Answer:
     """One booking. Until its outcome is known: 202 and `pending`, or `refused` with the problem."""
     async with call.services.db.connection() as db:
         booking = await bookings_storage.find(db, id)
-        if booking is None:
-            return await _not_there_yet(call, id)
-        side = _side(call, booking)
-        if call.user_id != booking.patient_id:
-            actor = call.actor.model_copy(update={"role": side})
+    if booking is None:
+        return await _not_there_yet(call, id)
+    side = _side(call, booking)
+    if call.user_id != booking.patient_id:
+        actor = call.actor.model_copy(update={"role": side})
+        async with call.services.db.connection() as db:
             await audit.append(db, actor, "booking.read", booking.id, patient_id=booking.patient_id)
     return Answer(await seen(call, booking, side, now=call.now), etag=version_tag(booking.version))
 

@@ -66,12 +66,17 @@ async def _ask(call: Call, claim: ClaimTime) -> Booking:
     workflow_id = f"booking/{claim.booking_id}"
 
     async def ask(operation_id: UUID) -> Booking:
-        return await call.services.temporal.execute_update_with_start_workflow(
-            BookingWorkflow.outcome,
-            start_workflow_operation=_start_operation(workflow_id, claim),
-            id=str(operation_id),
-            rpc_timeout=call.services.settings.temporal_timeout,
-        )
+        start = _start_operation(workflow_id, claim)
+        try:
+            return await call.services.temporal.execute_update_with_start_workflow(
+                BookingWorkflow.outcome,
+                start_workflow_operation=start,
+                id=str(operation_id),
+                rpc_timeout=call.services.settings.temporal_timeout,
+            )
+        except BaseException:
+            await commands.forget_handle(start)
+            raise
 
     return await commands.outcome(call, Booking, workflow_id, ask)
 

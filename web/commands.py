@@ -1,12 +1,19 @@
 """Commands that a workflow carries out: ask, wait a bounded time, and tell apart done, refused, unknown and away."""
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
-from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -19,6 +26,8 @@ from workflows.refusals import refusal_of
 M = TypeVar("M", bound=Message)
 
 _LOOK = timedelta(seconds=1)
+# So that the server's own answer to a time-out is met where there is one.
+_SPARE_SECONDS = 0.2
 
 log = structlog.get_logger()
 
@@ -40,18 +49,21 @@ async def outcome(call: Call, model: type[M], workflow_id: str, ask: Callable[[U
     if operation.outcome is not None:
         return model.model_validate_json(operation.outcome)
     try:
-        return await ask(operation.id)
+        # The client's own time-out is one attempt's; while the server is away it makes several.
+        async with asyncio.timeout(call.services.settings.temporal_timeout_seconds + _SPARE_SECONDS):
+            return await ask(operation.id)
     except WorkflowUpdateFailedError as failed:
         raise _refusal(failed) from None
     except WorkflowAlreadyStartedError:
         return await _from_record(call, model)
-    except WorkflowUpdateRPCTimeoutOrCancelledError:
+    except (WorkflowUpdateRPCTimeoutOrCancelledError, TimeoutError):
         raise await _lost(call.services.temporal, workflow_id) from None
     except RPCError as error:
         match error.status:
             case RPCStatusCode.NOT_FOUND:
                 return await _from_record(call, model)
-            case RPCStatusCode.DEADLINE_EXCEEDED | RPCStatusCode.CANCELLED:
+            # FAILED_PRECONDITION: its worker crashed twice in a row, so it takes no updates before its task succeeds.
+            case RPCStatusCode.DEADLINE_EXCEEDED | RPCStatusCode.CANCELLED | RPCStatusCode.FAILED_PRECONDITION:
                 raise await _lost(call.services.temporal, workflow_id) from None
             case _:
                 log.warning("temporal.away", status=error.status.name)
@@ -59,6 +71,13 @@ async def outcome(call: Call, model: type[M], workflow_id: str, ask: Callable[[U
     except RuntimeError as error:  # what the client raises while it cannot connect at all
         log.warning("temporal.away", error=str(error)[:200])
         raise Unavailable from None
+
+
+async def forget_handle(start: WithStartWorkflowOperation[Any, Any]) -> None:
+    """Take note of a start that failed: its failure waits for who wants the handle, and is logged where nobody does."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(0):
+            await start.workflow_handle()
 
 
 def _refusal(failed: WorkflowUpdateFailedError) -> Exception:
@@ -81,7 +100,8 @@ async def _from_record(call: Call, model: type[M]) -> M:
 async def _lost(temporal: Client, workflow_id: str) -> Exception:
     """Unknown when the workflow is there; Unavailable when it is not, or when that cannot be found out either."""
     try:
-        await temporal.get_workflow_handle(workflow_id).describe(rpc_timeout=_LOOK)
-    except (RPCError, RuntimeError):
+        async with asyncio.timeout(_LOOK.total_seconds() + _SPARE_SECONDS):
+            await temporal.get_workflow_handle(workflow_id).describe(rpc_timeout=_LOOK)
+    except (RPCError, RuntimeError, TimeoutError):
         return Unavailable()
     return Unknown()

@@ -1,7 +1,7 @@
 """The storm: patients book, retry and cancel while one part after another is killed. `make chaos`, and a test.
 
 Everything random comes from one seed, which is printed. Afterwards every key must have its one outcome, told again byte
-for byte, and `verify` must hold.
+for byte, caches must tell what the database tells, and `verify` must hold.
 """
 
 import argparse
@@ -11,13 +11,14 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import httpx
+from redis.asyncio import Redis
 from temporalio.client import Client
 
 from amrutam.crypto import Keyring
@@ -33,6 +34,7 @@ from amrutam.storage.pool import Database
 from amrutam.temporal import connect
 from amrutam.tokens import AccessTokens
 from amrutam.verify import Finding, Scope, check
+from tests.chaos.verdict import Verdict, Visitors, caught_up, lost_and_doubled
 from tests.people import People, Person
 from tests.polling import until
 
@@ -66,24 +68,6 @@ class Asked:
     patient: Person
     status: int
     content: bytes
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the storm left behind. All but `accepted` must be zero or empty."""
-
-    accepted: int
-    lost: int
-    doubled: int
-    stuck: int
-    changed_answers: int
-    faults: Sequence[str]
-    broken: Sequence[str]
-
-    @property
-    def calm(self) -> bool:
-        """Whether nothing was lost, doubled or stuck."""
-        return not (self.lost or self.doubled or self.stuck or self.changed_answers or self.faults or self.broken)
 
 
 class Storm:
@@ -120,20 +104,30 @@ class Storm:
         keyring = Keyring.load(settings.amrutam_keyring)
         db = await Database.connect(owner, size=4, application="storm")
         people = People(db, keyring, AccessTokens(keyring, settings.public_url, timedelta(hours=1)))
-        doctors = [await people.doctor(fee=fee) for fee in (0, 0, 50000)]
+        free, priced = [await people.doctor() for _ in range(2)], [await people.doctor(fee=50000)]
+        doctors = [*free, *priced]
         patients = [await people.patient() for _ in range(PATIENTS)]
         began = datetime.now(UTC)
         limits = httpx.Limits(max_connections=64, max_keepalive_connections=32)
-        async with httpx.AsyncClient(base_url=url, timeout=15, limits=limits, trust_env=False) as http:
-            async with asyncio.TaskGroup() as group:
-                for patient in patients:
-                    group.create_task(self._live(http, patient, doctors))
-                group.create_task(self._report())
-                await self._kill_one_after_another(parts, seconds)
-                self._over.set()
-            await self._settle(db)
+        redis: Redis = Redis.from_url(settings.redis_url.get_secret_value())
+        async with httpx.AsyncClient(base_url=url, timeout=15, limits=limits, trust_env=False) as http, redis:
+            visitors = Visitors(http, doctors, await people.doctor())
+            async with asyncio.TaskGroup() as around:
+                reading = around.create_task(visitors.read())
+                async with asyncio.TaskGroup() as group:
+                    for patient in patients:
+                        group.create_task(self._live(http, patient, doctors))
+                    group.create_task(visitors.rewrite(self._over))
+                    group.create_task(self._report())
+                    await self._kill_one_after_another(parts, seconds)
+                    self._over.set()
+                await self._wait_for(lambda: caught_up(db))
+                stale = await visitors.stale(redis, free)
+                await self._settle(db)
+                stale += await visitors.stale(redis, doctors)
+                reading.cancel()
             changed = await self._ask_all_again(http)
-        return await self._judge(db, settings, keyring, began, changed)
+        return await self._judge(db, settings, keyring, began, changed, stale)
 
     async def _kill_one_after_another(self, parts: list[Part], seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -200,14 +194,14 @@ class Storm:
         async def settled() -> bool:
             async with db.connection() as connection:
                 held = await connection.fetchval("SELECT count(*) FROM bookings WHERE status = 'held'")
-                behind = await connection.fetchval(
-                    """SELECT count(*) FROM watermarks w
-                       WHERE EXISTS (SELECT FROM events e WHERE (e.xid, e.id) > (w.xid, w.id))"""
-                )
-            return not held and not behind
+            return not held and await caught_up(db)
 
-        with contextlib.suppress(TimeoutError):  # then `verify` names what has not settled
-            await until(settled, HOLD_SECONDS + SETTLE_SECONDS)
+        await self._wait_for(settled)
+
+    async def _wait_for(self, calm: Callable[[], Awaitable[bool]]) -> None:
+        """For a while. `verify` names what has not settled then."""
+        with contextlib.suppress(TimeoutError):
+            await until(calm, HOLD_SECONDS + SETTLE_SECONDS)
 
     async def _ask_all_again(self, http: httpx.AsyncClient) -> int:
         """How many requests that were done are told something else now."""
@@ -219,25 +213,19 @@ class Storm:
         return changed
 
     async def _judge(
-        self, db: Database, settings: Settings, keyring: Keyring, began: datetime, changed: int
+        self, db: Database, settings: Settings, keyring: Keyring, began: datetime, changed: int, stale: Sequence[str]
     ) -> Verdict:
         accepted = [UUID(httpx.Response(201, content=asked.content).json()["id"]) for asked in self._booked()]
-        async with db.connection() as connection:
-            there = await connection.fetchval("SELECT count(*) FROM bookings WHERE id = ANY ($1)", accepted)
-            doubled = await connection.fetchval(
-                """SELECT count(*) FROM bookings a JOIN bookings b ON a.doctor_id = b.doctor_id AND a.id < b.id
-                     AND tstzrange(a.starts_at, a.ends_at) && tstzrange(b.starts_at, b.ends_at)
-                   WHERE a.status = 'confirmed' AND b.status = 'confirmed'"""
-            )
-        temporal = await connect(settings, keyring)
-        broken = await self._verify(db, temporal, began)
+        lost, doubled = await lost_and_doubled(db, accepted)
+        broken = await self._verify(db, await connect(settings, keyring), began)
         await db.close()
         return Verdict(
             accepted=len(accepted),
-            lost=len(accepted) - int(there),
-            doubled=int(doubled),
+            lost=lost,
+            doubled=doubled,
             stuck=self.tally.stuck,
             changed_answers=changed,
+            stale=stale,
             faults=self.tally.faults,
             broken=[finding.invariant.name for finding in broken],
         )
@@ -273,10 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     storm = Storm(given.seed, say)
     verdict = asyncio.run(storm.run(given.seconds))
     say(f"killed: {', '.join(f'{name} {count} times' for name, count in storm.tally.kills.items())}")
-    say(
-        f"accepted {verdict.accepted}, lost {verdict.lost}, doubled {verdict.doubled}, stuck {verdict.stuck}, "
-        f"told otherwise {verdict.changed_answers}, faults {len(verdict.faults)}, broken {len(verdict.broken)}"
-    )
+    say(str(verdict))
     return 0 if verdict.calm else 1
 
 
