@@ -22,6 +22,7 @@ demo: environment ## one patient's journey, narrated; starts the system when it 
 
 .PHONY: test
 test: environment ## the whole suite, against servers that it starts itself
+	@tools/browser
 	@$(PYTHON) -m amrutam.stack.prepare
 	@$(PYTHON) -m pytest
 

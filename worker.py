@@ -13,20 +13,26 @@ from redis.asyncio import Redis
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from activities.audit import AuditActivities
 from activities.booking import BookingActivities
 from activities.maintenance import MaintenanceActivities
 from activities.notification import NotificationActivities
-from amrutam.crypto import Keyring
+from amrutam.crypto import OPERATIONS, Keyring, SealingKeys
 from amrutam.domain.booking import HoldLimits
 from amrutam.domain.wallclock import use_pinned_tzdata
+from amrutam.gateways.checkpoints import CheckpointFolder
 from amrutam.gateways.mail import mailer_for
+from amrutam.keyring_file import follow
 from amrutam.leaving import leave
 from amrutam.preflight import check_database, database_state, load
-from amrutam.relay import Relay, refresh_caches, send_mails
+from amrutam.relay import Relay, mark_sessions, refresh_caches, send_mails
 from amrutam.settings import Settings, SettingsError
+from amrutam.storage.breaker import redis_client
 from amrutam.storage.cache import Cache
 from amrutam.storage.lock import Lock
 from amrutam.storage.pool import Database, DatabaseUnavailable
+from amrutam.storage.scripts import Scripts
+from amrutam.storage.session_markers import SessionMarkers
 from amrutam.telemetry import OperatorPort, configure_logging
 from amrutam.temporal import connect, forward_core_logs, is_reachable
 from workflows.refusals import RefusalInterceptor
@@ -45,7 +51,9 @@ class Clients:
     db: Database
     redis: Redis
     cache: Cache
+    scripts: Scripts
     temporal: Client
+    operation_keys: SealingKeys
 
     @classmethod
     async def open(cls, settings: Settings, keyring: Keyring) -> "Clients":
@@ -54,11 +62,18 @@ class Clients:
             settings.database_url.get_secret_value(), size=settings.database_pool_size, application="amrutam-worker"
         )
         await check_database(db, settings)
-        redis = Redis.from_url(settings.redis_url.get_secret_value(), **Cache.CONNECTION)
-        return cls(db, redis, Cache(redis), await connect(settings, keyring))
+        redis = redis_client(settings.redis_url.get_secret_value())
+        scripts = Scripts(settings.redis_url.get_secret_value())
+        keys = keyring.master.sealing(OPERATIONS)
+        return cls(db, redis, Cache(redis), scripts, await connect(settings, keyring), keys)
+
+    def use(self, keyring: Keyring) -> None:
+        """Take the keys that may rotate from another keyring from now on."""
+        self.operation_keys.use(keyring.master.sealing(OPERATIONS))
 
     async def close(self) -> None:
         """Give everything back."""
+        await self.scripts.close()
         await self.cache.close()
         await self.db.close()
 
@@ -76,12 +91,15 @@ def build_worker(queue: str, settings: Settings, keyring: Keyring, clients: Clie
             limits = HoldLimits(
                 unpaid=settings.max_unpaid_holds, expired=settings.max_expired_holds, seconds=settings.hold_seconds
             )
-            keys = keyring.master.sealing("operations")
+            keys = clients.operation_keys
             steps = BookingActivities(clients.db, Lock(clients.redis), clients.cache, keys, limits)
             activities = [steps.claim, steps.expire, steps.cancel, steps.withdraw]
         case _:
             notification = NotificationActivities(clients.db, mailer_for(settings), keyring, settings)
-            activities = [notification.send_mail, MaintenanceActivities(clients.db, settings).keep_house]
+            keeping = MaintenanceActivities(clients.db, settings)
+            folder = settings.audit_checkpoint_folder
+            sealing = AuditActivities(clients.db, CheckpointFolder(folder, keyring) if folder else None)
+            activities = [notification.send_mail, keeping.keep_house, sealing.seal]
     return Worker(
         clients.temporal,
         task_queue=queue,
@@ -100,18 +118,25 @@ async def run(settings: Settings, keyring: Keyring, queues: Sequence[str], stop:
     """Work until `stop` is set, then let what has begun end."""
     clients = await Clients.open(settings, keyring)
     operators = OperatorPort(settings.metrics_host, settings.metrics_port, clients.state)
+    markers = SessionMarkers(clients.scripts, clients.db, timedelta(seconds=settings.access_token_seconds))
     relay = Relay(
         clients.db,
-        {"cache": refresh_caches(clients.cache), "mail": send_mails(clients.temporal)},
+        {
+            "cache": refresh_caches(clients.cache),
+            "mail": send_mails(clients.temporal),
+            "sessions": mark_sessions(markers),
+        },
     )
     operators.start()
     try:
         async with asyncio.TaskGroup() as group:
+            following = group.create_task(follow(settings.amrutam_keyring, keyring, clients.use))
             relaying = group.create_task(relay.run())
             workers = [build_worker(queue, settings, keyring, clients) for queue in queues]
             running = [group.create_task(worker.run()) for worker in workers]
             await stop.wait()
             relaying.cancel()
+            following.cancel()
             await asyncio.gather(*(worker.shutdown() for worker in workers))
             await asyncio.gather(*running)
     finally:

@@ -7,7 +7,7 @@ from temporalio import activity
 
 from amrutam.domain.common import Message
 from amrutam.settings import Settings
-from amrutam.storage import auth, claims, operations, partitions, sessions
+from amrutam.storage import auth, claims, email_change, invitations, mfa, operations, partitions, passwords, sessions
 from amrutam.storage.pool import Connection, Database
 
 BATCH = 1000
@@ -32,7 +32,12 @@ class MaintenanceActivities:
             "claims": (claims.forget_before, timedelta(hours=settings.keep_claims_hours)),
             "operations": (operations.forget_before, timedelta(days=settings.keep_operations_days)),
             "sessions": (sessions.forget_before, timedelta(days=settings.keep_sessions_days)),
+            "known_devices": (sessions.forget_devices_before, timedelta(days=settings.keep_devices_days)),
+            "factor_challenges": (mfa.forget_challenges_before, timedelta(days=settings.keep_sessions_days)),
             "email_tokens": (auth.forget_email_tokens_before, timedelta(days=settings.keep_sessions_days)),
+            "password_resets": (passwords.forget_resets_before, timedelta(days=settings.keep_sessions_days)),
+            "email_changes": (email_change.forget_before, timedelta(days=settings.keep_sessions_days)),
+            "invitations": (invitations.forget_before, timedelta(days=settings.keep_sessions_days)),
         }
 
     @activity.defn(name="maintenance.keep_house")

@@ -1,19 +1,33 @@
 """Telling people by mail."""
 
 from datetime import datetime
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from temporalio import activity
 
 from amrutam.crypto import Keyring
+from amrutam.domain.email_change import Side
 from amrutam.domain.notification import Delivery, SendMail, Template
 from amrutam.gateways.mail import Mail, Mailer, MailNotSent, MailRefused
 from amrutam.settings import Settings
 from amrutam.storage import auth as accounts
+from amrutam.storage import email_change, invitations, passwords, sessions
 from amrutam.storage.auth import Recipient
-from amrutam.storage.pool import Database
+from amrutam.storage.pool import Connection, Database
+from amrutam.storage.sessions import Sighting
 from amrutam.telemetry import MAILS
+
+# Mails with a link, and what its token is derived for. A link that is used or too old is not sent.
+_LINKS = {
+    Template.VERIFY_EMAIL: accounts.VERIFY_LINK,
+    Template.RESET_PASSWORD: passwords.RESET_LINK,
+    Template.CONFIRM_EMAIL_CHANGE: email_change.LINKS[Side.OLD],
+    Template.CONFIRM_NEW_EMAIL: email_change.LINKS[Side.NEW],
+    Template.INVITATION: invitations.LINK,
+}
+_TO_STRANGERS = {Template.VERIFY_EMAIL, Template.CONFIRM_NEW_EMAIL}
 
 
 class NotificationActivities:
@@ -39,11 +53,12 @@ class NotificationActivities:
 
     async def _deliver(self, message: SendMail) -> Delivery:
         async with self._db.connection() as db:
-            person = await accounts.recipient(db, message.user_id, message.token_id)
-        if person is None or (message.token_id and person.link_until is None):
+            person = await _recipient(db, message)
+            sighting = await sessions.sighting(db, message.session_id) if message.session_id else None
+        if person is None or (message.template in _LINKS and person.link_until is None):
             return Delivery.NOT_NEEDED
         try:
-            await self._mailer.send(self._render(message, person))
+            await self._mailer.send(self._render(message, person, sighting))
         except MailRefused:
             return Delivery.REFUSED
         except MailNotSent:
@@ -51,8 +66,10 @@ class NotificationActivities:
             raise
         return Delivery.SENT
 
-    def _render(self, message: SendMail, person: Recipient) -> Mail:
+    def _render(self, message: SendMail, person: Recipient, sighting: Sighting | None) -> Mail:
         values = self._values(message, person)
+        if sighting:
+            values["device"], values["seen_at"] = sighting.family, _wall_clock(sighting.at, person.time_zone)
         text = self._templates.get_template(f"{message.template}.txt").render(values)
         html = self._templates.get_template(f"{message.template}.html").render(values)
         head, _, body = text.partition("\n\n")
@@ -60,15 +77,33 @@ class NotificationActivities:
 
     def _values(self, message: SendMail, person: Recipient) -> dict[str, str]:
         """What the template may say. A mail to an address that is not confirmed holds no word that its sender chose."""
-        match message:
-            case SendMail(template=Template.VERIFY_EMAIL, token_id=token_id) if token_id and person.link_until:
-                return {
-                    "public_url": self._public_url,
-                    "token": accounts.link_token(self._keyring, token_id),
-                    "link_until": _wall_clock(person.link_until, person.time_zone),
-                }
-            case _:
-                return {"full_name": person.full_name}
+        values = {"public_url": self._public_url}
+        if message.template not in _TO_STRANGERS:
+            values["full_name"] = person.full_name
+        link_id = message.token_id or message.change_id or message.invitation_id
+        if link_id and person.link_until:
+            values["token"] = accounts.link_token(self._keyring, link_id, _LINKS[message.template])
+            values["link_until"] = _wall_clock(person.link_until, person.time_zone)
+        return values
+
+
+async def _recipient(db: Connection, message: SendMail) -> Recipient | None:
+    """Where the mail goes: to the account's address, but for those that speak of a change of it."""
+    match message:
+        case SendMail(template=Template.RESET_PASSWORD, user_id=user_id, token_id=UUID() as token_id):
+            return await passwords.recipient(db, user_id, token_id)
+        case SendMail(template=Template.CONFIRM_NEW_EMAIL, user_id=user_id, change_id=UUID() as change_id):
+            return await email_change.recipient(db, user_id, change_id, Side.NEW)
+        case SendMail(
+            template=Template.CONFIRM_EMAIL_CHANGE | Template.EMAIL_CHANGED,
+            user_id=user_id,
+            change_id=UUID() as change_id,
+        ):
+            return await email_change.recipient(db, user_id, change_id, Side.OLD)
+        case SendMail(template=Template.INVITATION, invitation_id=UUID() as invitation_id):
+            return await invitations.recipient(db, invitation_id)
+        case _:
+            return await accounts.recipient(db, message.user_id, message.token_id)
 
 
 def _wall_clock(moment: datetime, time_zone: str) -> str:

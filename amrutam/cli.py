@@ -12,12 +12,16 @@ from pathlib import Path
 import asyncpg
 
 from amrutam import migrations
-from amrutam.crypto import Keyring
+from amrutam.commands import admin, audit, keys, mfa, routes
+from amrutam.crypto import KeyringError
 from amrutam.domain.wallclock import use_pinned_tzdata
 from amrutam.migrations import MigrationError
 from amrutam.preflight import load
 from amrutam.settings import SettingsError
 from amrutam.storage.pool import Database, DatabaseUnavailable
+
+# Commands that have a file of their own.
+REGISTERED = (keys.register, audit.register, mfa.register, admin.register, routes.register)
 
 
 def _say(line: str) -> None:
@@ -32,25 +36,6 @@ def migrate(_: argparse.Namespace) -> int:
         raise SettingsError("MIGRATION_DATABASE_URL: needed, the postgresql:// URL of the role that owns the schema")
     asyncio.run(migrations.apply(url, mode, migrations.read(), _say))
     _say("the schema is up to date")
-    return 0
-
-
-def keys_init(_: argparse.Namespace) -> int:
-    """Write a new keyring to AMRUTAM_KEYRING, readable by its owner only. One that is there stays as it is."""
-    path = Path(os.environ.get("AMRUTAM_KEYRING", ""))
-    if not path.name:
-        raise SettingsError("AMRUTAM_KEYRING: needed, the path of the file to write")
-    if path.exists():
-        Keyring.load(path)
-        _say(f"{path} is there already")
-        return 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    born = "demo" if os.environ.get("AMRUTAM_MODE") == "demo" else "production"
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123 - the mode must be right from the first byte
-        file.write(Keyring.generate(born))
-        file.flush()
-        os.fsync(file.fileno())
-    _say(f"{path} written; back it up apart from the database")
     return 0
 
 
@@ -148,10 +133,8 @@ def parser() -> argparse.ArgumentParser:
     verifying.add_argument("--workflows", type=int, default=500, help="compare the newest N with their workflows (500)")
     verifying.set_defaults(run=verify)
     _takes_histories(commands.add_parser("replay", help=replay.__doc__, description=replay.__doc__))
-    keys = commands.add_parser("keys", help="Keys of this installation.").add_subparsers(
-        required=True, metavar="action"
-    )
-    keys.add_parser("init", help=keys_init.__doc__, description=keys_init.__doc__).set_defaults(run=keys_init)
+    for register in REGISTERED:
+        register(commands)
     return top
 
 
@@ -161,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     try:
         return given.run(given)
-    except SettingsError as error:
+    except (SettingsError, KeyringError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except (MigrationError, DatabaseUnavailable, asyncpg.PostgresError, OSError, TimeoutError, RuntimeError) as error:

@@ -115,6 +115,18 @@ INVARIANTS = (
                              WHERE a.patient_id = b.patient_id AND a.subject = b.id AND a.action = ANY (names))""",
     ),
     Invariant(
+        "the audit trail is sealed",
+        "a row that waits for its seal can be changed unseen; the schedule seal-audit seals every five minutes",
+        """SELECT a.id::text
+           FROM scope, (SELECT id FROM audit
+                        WHERE (audit.xid, id) > (SELECT last_xid, last_id
+                                                 FROM (SELECT number, last_xid, last_id FROM audit_seals
+                                                       UNION ALL VALUES (0, '0'::xid8, first_uuidv7('epoch')))
+                                                 ORDER BY number DESC LIMIT 1)
+                        ORDER BY audit.xid, id LIMIT 1000) AS a
+           WHERE a.id < first_uuidv7(settled - interval '30 minutes')""",
+    ),
+    Invariant(
         "every consumer of events keeps up",
         "stale caches and unsent mails are what users notice first",
         """SELECT w.consumer FROM watermarks w, scope

@@ -2,29 +2,27 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from amrutam.domain.errors import Unavailable
+from amrutam.domain.errors import Fault, Unavailable
+from amrutam.domain.passwords import weaknesses
 
 T = TypeVar("T")
 
-# OWASP's password storage cheat sheet: 19 MiB, two passes, one lane. About 35 ms of one core.
-MEMORY_KIB = 19 * 1024
-PASSES = 2
 THREADS = 2
 # Some seconds of work for the threads; who comes later is better told at once.
 MOST_WAITING = 100
 
 
 class Passwords:
-    """Hashes and checks passwords."""
+    """Hashes and checks passwords. With 19 MiB and two passes each takes about 35 ms of one core."""
 
-    def __init__(self, *, memory_kib: int = MEMORY_KIB, passes: int = PASSES, most_waiting: int = MOST_WAITING) -> None:
+    def __init__(self, *, memory_kib: int, passes: int, most_waiting: int = MOST_WAITING) -> None:
         self._hasher = PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=1, type=Type.ID)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="passwords")
         self._nobodys = self._hasher.hash(secrets.token_urlsafe())
@@ -39,6 +37,14 @@ class Passwords:
         """Whether the password is right. No account (None) takes as long as a wrong password. Raises Unavailable."""
         right = await self._in_thread(lambda: self._matches(password_hash or self._nobodys, password))
         return right and password_hash is not None
+
+    async def weaknesses(self, password: str, about: Sequence[str], pointer: str) -> list[Fault]:
+        """What speaks against a new password, as `domain.passwords.weaknesses` has it. Raises Unavailable."""
+        return await self._in_thread(lambda: weaknesses(password, about, pointer))
+
+    def outdated(self, password_hash: str) -> bool:
+        """Whether the text was made with other parameters than those of today."""
+        return self._hasher.check_needs_rehash(password_hash)
 
     def _matches(self, password_hash: str, password: str) -> bool:
         try:

@@ -5,6 +5,7 @@ watermark after, in one transaction: at least once, and each effect may be repea
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 
@@ -14,10 +15,12 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from amrutam.domain.notification import mail_for
+from amrutam.domain.sessions import SessionsChanged
 from amrutam.storage import events
 from amrutam.storage.cache import Cache, groups_of
 from amrutam.storage.events import StoredEvent
 from amrutam.storage.pool import Database
+from amrutam.storage.session_markers import SessionMarkers
 from amrutam.telemetry import RELAY_LAG_SECONDS
 from amrutam.temporal import BACKGROUND_QUEUE
 
@@ -80,6 +83,18 @@ def refresh_caches(cache: Cache) -> Effect:
         stale = {group for event in batch for group in groups_of(event.type, event.subject, event.data)}
         if stale:
             await cache.invalidate_surely(*stale)
+
+    return effect
+
+
+def mark_sessions(markers: SessionMarkers) -> Effect:
+    """Tell Redis which sessions have ended, or want newer tokens. Raises RedisAway, so that nothing is skipped."""
+
+    async def effect(batch: Sequence[StoredEvent]) -> None:
+        for event in batch:
+            if event.type == SessionsChanged.type:
+                changed = SessionsChanged.model_validate({**json.loads(event.data), "subject": event.subject})
+                await markers.note_surely(changed.versions)
 
     return effect
 

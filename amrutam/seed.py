@@ -45,7 +45,8 @@ async def seed_demo(settings: Settings, keyring: Keyring, say: Callable[[str], N
     started = time.monotonic()
     db = await Database.connect(settings.database_url.get_secret_value(), size=2, application="amrutam-seed")
     try:
-        password_hash = await Passwords().hash(PASSWORD)  # one for all
+        passwords = Passwords(memory_kib=settings.password_memory_kib, passes=settings.password_passes)
+        password_hash = await passwords.hash(PASSWORD)  # one for all
         made = await seed(db, PersonKeys(keyring), password_hash)
     finally:
         await db.close()

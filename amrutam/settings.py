@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from amrutam.domain.common import Role
+
+# They see other people's health data, or open doors to it.
+MUST_HAVE_MFA = frozenset({Role.DOCTOR, Role.SUPPORT, Role.ADMIN})
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -37,6 +41,18 @@ class Settings(BaseSettings):
     cors_origins: Annotated[list[str], NoDecode] = Field(
         default_factory=list, description="origins allowed to call from a browser, comma-separated"
     )
+    trusted_proxies: Annotated[list[IPvAnyNetwork], NoDecode] = Field(
+        default_factory=list[IPvAnyNetwork],
+        description="networks of the proxies whose X-Forwarded-For is believed, comma-separated, as 10.0.0.0/8",
+    )
+    rate_limit_seconds: int = Field(60, ge=1, description="time in which all that was spent of a rate limit is back")
+    rate_limit_user_units: int = Field(
+        600, ge=20, description="what a person who signed in may spend; a read costs 1, a write 2, password work 10"
+    )
+    rate_limit_address_units: int = Field(
+        600, ge=20, description="what one address (IPv6: /64) may spend for all who did not sign in"
+    )
+    rate_limit_factor: int = Field(1, ge=1, le=100_000, description="demo: multiplies every limit of a caller")
     max_body_bytes: int = Field(256 * 1024, ge=1024, description="larger request bodies are refused with 413")
     request_timeout_seconds: float = Field(10, gt=0, description="time for one request, from its last byte")
     temporal_timeout_seconds: float = Field(
@@ -68,21 +84,48 @@ class Settings(BaseSettings):
 
     access_token_seconds: int = Field(600, ge=60, description="life of an access token")
     session_days: int = Field(30, ge=1, description="life of a session and its refresh tokens")
+    session_idle_days: int = Field(14, ge=1, description="a session that is not used for so long is over before that")
     verification_hours: int = Field(24, ge=1, description="life of the link in a verification mail")
+
+    password_memory_kib: int = Field(19 * 1024, ge=8, description="argon2id: memory of one hash, in KiB")
+    password_passes: int = Field(2, ge=1, description="argon2id: passes over that memory")
+    reset_minutes: int = Field(30, ge=5, description="life of the link that sets a new password")
+    email_change_hours: int = Field(24, ge=1, description="life of the links that confirm a new address")
+    invitation_hours: int = Field(72, ge=1, description="life of the link that makes an account for staff")
+    staff_session_hours: int = Field(12, ge=1, description="life of a browser's session at /staff")
+    staff_idle_minutes: int = Field(30, ge=1, description="how long such a session lasts without being used")
+    require_mfa_roles: Annotated[list[Role], NoDecode] | None = Field(
+        None, description="roles that need a second factor, comma-separated; doctor, support and admin in production"
+    )
+    audit_checkpoint_folder: Path | None = Field(
+        None, description="where signed checkpoints of the audit trail go; out of reach of the database's owners"
+    )
+
+    doctor_access_days: int = Field(
+        90, ge=1, description="how long after a visit its doctor still reads what the patient told"
+    )
 
     keep_claims_hours: int = Field(24, ge=1, description="how long a past claim is kept")
     keep_operations_days: int = Field(7, ge=1, description="how long an idempotency record is kept")
     keep_sessions_days: int = Field(30, ge=1, description="how long an ended session is kept")
+    keep_devices_days: int = Field(365, ge=1, description="how long a device is known that nobody signs in on")
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "trusted_proxies", "require_mfa_roles", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return [origin.strip() for origin in value.split(",") if origin.strip()] if isinstance(value, str) else value
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @property
     def demo(self) -> bool:
         """Whether this is a trial on one machine: local mail, known logins, loopback only."""
         return self.amrutam_mode == "demo"
+
+    @property
+    def mfa_roles(self) -> frozenset[Role]:
+        """Whoever has one of these roles signs in with a second factor."""
+        if self.require_mfa_roles is not None:
+            return frozenset(self.require_mfa_roles)
+        return frozenset() if self.demo else MUST_HAVE_MFA
 
     @property
     def temporal_timeout(self) -> timedelta:
@@ -117,7 +160,13 @@ class Settings(BaseSettings):
                 smtp.startswith("smtps://") or "starttls=required" in smtp
             ),
             "MAIL_FOLDER: local mail exists in demo mode only": self.mail_folder is None,
+            "AUDIT_CHECKPOINT_FOLDER: needed, outside the database's machine": self.audit_checkpoint_folder is not None,
             "CORS_ORIGINS: * is refused, name each origin": "*" not in self.cors_origins,
+            "TRUSTED_PROXIES: a network of every address is no proxy of yours": all(
+                network.prefixlen for network in self.trusted_proxies
+            ),
+            "RATE_LIMIT_FACTOR: exists in demo mode only": self.rate_limit_factor == 1,
+            "REQUIRE_MFA_ROLES: doctor, support and admin need a second factor": self.mfa_roles >= MUST_HAVE_MFA,
             "PUBLIC_URL: needs https://": self.public_url.startswith("https://"),
         }
         return [fault for fault, kept in rules.items() if not kept]

@@ -38,7 +38,21 @@ BOOKINGS = Counter("amrutam_bookings_total", "Bookings that changed state, or we
 RELAY_LAG_SECONDS = Gauge(
     "amrutam_relay_lag_seconds", "Age of the oldest event that a consumer has not handled", ["consumer"]
 )
+AUDIT_UNSEALED_SECONDS = Gauge("amrutam_audit_unsealed_seconds", "Age of the oldest audit row without a seal")
+SEAL_ERRORS = Counter("amrutam_seal_errors_total", "Sealed values that did not open", ["what"])
+LIMITED = Counter("amrutam_limited_total", "Requests refused by a limit: of a user, an address, or guessing", ["limit"])
+LOCAL_LIMITS = Counter("amrutam_local_limits_total", "Limits kept by this process alone, as Redis was away")
 MAILS = Counter("amrutam_mails_total", "Mails handed to the mail server", ["template", "result"])
+
+
+def seal_broken(what: str, place: bytes, reason: str) -> None:
+    """Alert: a sealed value does not open. Somebody changed or moved it, or this process lacks its key.
+
+    `place` names the row and column that it was bound to, as ids; nothing of the value is told.
+    """
+    SEAL_ERRORS.labels(what).inc()
+    where = place.decode("ascii", "backslashreplace")
+    structlog.get_logger().error("seal.broken", what=what, place=where, reason=reason)
 
 
 def configure_logging(process: str) -> None:

@@ -14,8 +14,9 @@ from temporalio.converter import DataConverter, DefaultFailureConverterWithEncod
 from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import RPCError, TLSConfig
 
-from amrutam.crypto import Keyring, SealingKeys
+from amrutam.crypto import Keyring, SealError, SealingKeys
 from amrutam.settings import Settings
+from amrutam.telemetry import seal_broken
 
 BOOKINGS_QUEUE = "bookings"
 BACKGROUND_QUEUE = "background"
@@ -54,7 +55,11 @@ class SealingCodec(PayloadCodec):
     def _open(self, payload: Payload) -> Payload:
         if payload.metadata.get("encoding") != _ENCODING:
             return payload
-        return Payload.FromString(self._keys.open(payload.data, _BOUND_TO))
+        try:
+            return Payload.FromString(self._keys.open(payload.data, _BOUND_TO))
+        except SealError as error:
+            seal_broken("payload", _BOUND_TO, str(error))
+            raise
 
 
 def data_converter(keyring: Keyring) -> DataConverter:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import NamedTuple
 
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.enums.v1 import IndexedValueType
@@ -28,15 +29,30 @@ from amrutam.temporal import BACKGROUND_QUEUE, SEARCH_ATTRIBUTES
 
 # A new namespace is known to every part of the server only after its caches have been refreshed.
 SETTLE_SECONDS = 60
-_MAINTENANCE = "maintenance"
+
+
+class Regular(NamedTuple):
+    """A workflow that a schedule of the same name starts, never twice at once, and late by `every` at most."""
+
+    name: str
+    workflow: str
+    every: timedelta
+    summary: str
+
+
+REGULAR = (
+    Regular("maintenance", "Maintenance", timedelta(hours=1), "Partitions and lifetimes"),
+    Regular("seal-audit", "SealAudit", timedelta(minutes=5), "Seals of the audit trail"),
+)
 
 
 async def set_up(client: Client, settings: Settings, say: Callable[[str], None]) -> None:
     """Make what is missing and wait until the server admits workflows. Raises TimeoutError, RPCError."""
     await _namespace(client, settings, say)
     await _search_attributes(client, say)
-    await _schedule(client)
-    say("schedule maintenance: every hour")
+    for regular in REGULAR:
+        await _schedule(client, regular)
+        say(f"schedule {regular.name}: every {regular.every.total_seconds() / 60:g} minutes")
 
 
 async def _namespace(client: Client, settings: Settings, say: Callable[[str], None]) -> None:
@@ -96,19 +112,19 @@ async def _until(works: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(0.2)
 
 
-async def _schedule(client: Client) -> None:
+async def _schedule(client: Client, regular: Regular) -> None:
     schedule = Schedule(
         action=ScheduleActionStartWorkflow(
-            "Maintenance", id=_MAINTENANCE, task_queue=BACKGROUND_QUEUE, static_summary="Partitions and lifetimes"
+            regular.workflow, id=regular.name, task_queue=BACKGROUND_QUEUE, static_summary=regular.summary
         ),
-        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(hours=1))]),
-        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=timedelta(hours=1)),
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=regular.every)]),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=regular.every),
     )
 
     async def same(_: ScheduleUpdateInput) -> ScheduleUpdate:
         return ScheduleUpdate(schedule)
 
     try:
-        await client.create_schedule(_MAINTENANCE, schedule)
+        await client.create_schedule(regular.name, schedule)
     except ScheduleAlreadyRunningError:
-        await client.get_schedule_handle(_MAINTENANCE).update(same)
+        await client.get_schedule_handle(regular.name).update(same)

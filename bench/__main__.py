@@ -17,7 +17,7 @@ from amrutam.stack.applications import CHECKOUT
 from amrutam.stack.console import Console
 from amrutam.stack.errors import StackError
 from amrutam.storage.pool import Database
-from bench import bookings, reads, soak
+from bench import access, bookings, reads, soak
 from bench.people import People
 from bench.plan import FULL, QUICK, Plan
 from bench.report import Report, Row
@@ -31,6 +31,8 @@ async def measure(plan: Plan, report: Report, console: Console) -> None:
         people, at_rest = People(system, db), memory(system)
         console.say("Reads")
         await reads.measure(system, people, plan, report)
+        console.say("Access")
+        await access.measure(system, people, plan, report)
         console.say("Bookings")
         await bookings.measure(system, people, plan, report)
         await _add_memory(system, at_rest, report)

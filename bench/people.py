@@ -12,14 +12,19 @@ from amrutam.domain.availability import Availability
 from amrutam.domain.catalogue import Language, Specialty
 from amrutam.domain.common import Mode, Money, Role
 from amrutam.domain.doctor import EditDoctor
+from amrutam.domain.sessions import Session
 from amrutam.ids import new_id
-from amrutam.storage import auth, availability, doctor
+from amrutam.stack.ports import LOOPBACK
+from amrutam.storage import auth, availability, doctor, sessions
 from amrutam.storage.person_keys import PersonKeys
 from amrutam.storage.pool import Database
+from amrutam.storage.sessions import Device
 from amrutam.tokens import AccessTokens, Principal
 from bench.system import System
 
+PASSWORD = "a wish that only patients of a bench have"  # noqa: S105 - of accounts that live as long as the run
 WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+DOMAIN = "bench.amrutam.test"
 # Longer than any run.
 TOKEN_LIFE = timedelta(hours=2)
 # Bookings are for the day after tomorrow: no slot passes while the run goes on.
@@ -65,8 +70,25 @@ class People:
     async def patient(self) -> str:
         """A patient's token."""
         user_id, now = await self._user(Role.PATIENT), datetime.now(UTC)
-        who = Principal(user_id=user_id, session_id=new_id(), roles=frozenset({Role.PATIENT}))
+        session = Session(
+            id=new_id(),
+            user_id=user_id,
+            roles=frozenset({Role.PATIENT}),
+            authenticated_at=now,
+            methods=["pwd"],
+        )
+        device = Device(None, "bench", LOOPBACK)
+        async with self._db.transaction() as db:
+            await sessions.insert(db, self._keys, session, device, now + TOKEN_LIFE, user_id.bytes)
+        who = Principal(user_id=user_id, session_id=session.id, roles=session.roles)
         return self._tokens.issue(who, now=now, auth_time=now, methods=["pwd"])
+
+    async def account(self, password_hash: str) -> str:
+        """A patient who can sign in; the address."""
+        user_id = await self._user(Role.PATIENT)
+        async with self._db.transaction() as db:
+            await auth.mark_verified(db, user_id, password_hash)
+        return f"{user_id.hex}@{DOMAIN}"
 
     async def doctor(self, start: str, end: str, slot_minutes: int) -> UUID:
         """A verified doctor without a fee, for video, with the same hours on each day, in UTC."""
@@ -109,7 +131,7 @@ class People:
         user_id = new_id()
         profile = Profile(full_name="Asha Rao", time_zone="Asia/Kolkata")
         async with self._db.transaction() as db:
-            email = f"{user_id.hex}@bench.amrutam.test"
+            email = f"{user_id.hex}@{DOMAIN}"
             await auth.insert(db, self._keys, user_id, email, "no password", [role], profile)
             await auth.mark_verified(db, user_id, "no password")
         return user_id

@@ -16,6 +16,7 @@ class Plan:
     rounds: int
     open_seconds: int
     storm: int
+    logins: int
     doctors: int
     # How many doctors can be read for the first time; more than a run of misses can reach.
     directory: int
@@ -37,6 +38,7 @@ FULL = Plan(
     rounds=2,
     open_seconds=60,
     storm=300,
+    logins=200,
     doctors=20,
     directory=20_000,
     settle_seconds=11,
@@ -52,6 +54,7 @@ QUICK = Plan(
     rounds=1,
     open_seconds=3,
     storm=100,
+    logins=40,
     doctors=6,
     directory=6_000,
     settle_seconds=0,

@@ -47,8 +47,7 @@ class Run(NamedTuple):
 
 async def measure(system: System, people: People, plan: Plan, report: Report) -> None:
     """Every page at each number of connections, each beside its two limits. Notes it when wrk is missing."""
-    if shutil.which("wrk") is None:
-        report.note(HOW_TO_INSTALL)
+    if wrk_is_missing(report):
         return
     for page in await _pages(people, plan):
         await _prepare_limits(system, page)
@@ -56,6 +55,30 @@ async def measure(system: System, people: People, plan: Plan, report: Report) ->
         for number, connections in enumerate(plan.connections):
             fresh = page.fresh[number * share : (number + 1) * share]
             await _measure_page(system, page, fresh, connections, plan, report)
+
+
+def wrk_is_missing(report: Report) -> bool:
+    """Notes it when it is."""
+    missing = shutil.which("wrk") is None
+    if missing:
+        report.note(HOW_TO_INSTALL)
+    return missing
+
+
+async def compare(
+    system: System, ours: tuple[int, str, str], limit: tuple[int, str, str], connections: int, plan: Plan
+) -> tuple[Run, Run]:
+    """Two reads in short rounds after one another, each a port, a path and the token of who asks (none: nobody)."""
+    rounds = list[tuple[Run, ...]]()
+    for _ in range(plan.read_rounds):
+        asked = ((port, [path], token) for port, path, token in (limit, ours))
+        rounds.append(
+            tuple(
+                [await _wrk(system, port, path, connections, plan.read_seconds, token) for port, path, token in asked]
+            )
+        )
+    bare, guarded = (_mean(runs) for runs in zip(*rounds, strict=True))
+    return guarded, bare
 
 
 async def _measure_page(
@@ -142,12 +165,12 @@ async def _prepare_limits(system: System, page: Page) -> None:
         await db.execute("INSERT INTO bench.answers (key, body) VALUES ($1, $2)", page.name, reply.body.decode())
 
 
-async def _wrk(system: System, port: int, paths: Sequence[str], connections: int, seconds: int) -> Run:
+async def _wrk(system: System, port: int, paths: Sequence[str], connections: int, seconds: int, token: str = "") -> Run:
     list_of_paths = system.servers.folders.root / "paths.txt"
     list_of_paths.write_text("".join(f"{path}\n" for path in paths))
     wrk = await asyncio.create_subprocess_exec(
         *("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"-s{SCRIPT}", f"http://{LOOPBACK}:{port}"),
-        *("--", str(list_of_paths)),
+        *("--", str(list_of_paths), token),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
     )

@@ -34,6 +34,7 @@ class System:
     servers: Servers
     api_port: int
     limits_port: int
+    unguarded_port: int
     settings: Settings
     keyring: Keyring
     owner: Database
@@ -55,12 +56,12 @@ async def running(console: Console) -> AsyncGenerator[System]:
             await run_step(step, servers.folders, environment)
         await servers.add(Worker(servers.folders, demo, environment))
         await servers.add(Api(servers.folders, demo, environment))
-        async with _owner(environment) as owner, _limits(servers, environment) as (port, bare_worker):
+        async with _owner(environment) as owner, _limits(servers, environment) as (ports, bare_worker):
             settings = _settings(environment)
             keyring = Keyring.load(settings.amrutam_keyring)
             plain = await Client.connect(settings.temporal_address, namespace=settings.temporal_namespace)
             sealed = await connect(settings, keyring)
-            yield System(servers, demo.port, port, settings, keyring, owner, sealed, plain, bare_worker)
+            yield System(servers, demo.port, *ports, settings, keyring, owner, sealed, plain, bare_worker)
     finally:
         await servers.remove()
 
@@ -83,22 +84,26 @@ async def _owner(environment: Mapping[str, str]) -> AsyncGenerator[Database]:
 
 
 @asynccontextmanager
-async def _limits(servers: Servers, environment: Mapping[str, str]) -> AsyncGenerator[tuple[int, int]]:
-    """The port of `bench.limits` and the process id of `bench.bare`, both running."""
-    port = free_port()
+async def _limits(servers: Servers, environment: Mapping[str, str]) -> AsyncGenerator[tuple[tuple[int, int], int]]:
+    """The ports of `bench.limits` and `bench.unguarded`, and the process id of `bench.bare`, all running."""
+    port, unguarded_port = free_port(), free_port()
+    told = {**environment, "PORT": str(unguarded_port), "METRICS_PORT": str(free_port())}
     reads = _process(servers, environment, "limits", str(port))
+    unguarded = _process(servers, told, "unguarded")
     writes = _process(servers, environment, "bare")
     try:
         reads.spawn()
+        unguarded.spawn()
         writes.spawn()
 
         async def answers() -> bool:
-            return is_open(port)
+            return is_open(port) and is_open(unguarded_port)
 
         await reads.until(answers, READY_SECONDS)
-        yield port, writes.pid
+        yield (port, unguarded_port), writes.pid
     finally:
         await writes.stop()
+        await unguarded.stop()
         await reads.stop()
 
 

@@ -1,7 +1,11 @@
--- Requests the paths of a file (the first argument after `--`) in turn, and ends with one line of JSON.
+-- Requests the paths of a file (the first argument after `--`) in turn, as the bearer of a token (the second, unless it
+-- is empty), and ends with one line of JSON.
 local requests, sent = {}, 0
 
 function init(arguments)
+  if arguments[2] and arguments[2] ~= "" then
+    wrk.headers["Authorization"] = "Bearer " .. arguments[2]
+  end
   for path in io.lines(arguments[1]) do
     requests[#requests + 1] = wrk.format("GET", path)
   end

@@ -34,6 +34,15 @@ async def test_a_hash_with_older_parameters_still_fits(passwords: Passwords) -> 
     assert await passwords.verify(older, "correct horse")
 
 
+@pytest.mark.parametrize(("passes", "memory_kib", "lanes"), [(2, 1024, 1), (1, 2048, 1), (1, 1024, 2)])
+async def test_a_hash_with_other_parameters_is_to_be_made_anew(
+    passwords: Passwords, passes: int, memory_kib: int, lanes: int
+) -> None:
+    other = PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=lanes).hash("correct horse")
+    assert passwords.outdated(other)
+    assert not passwords.outdated(await passwords.hash("correct horse"))
+
+
 async def test_an_unknown_account_costs_the_same_work_as_a_known_one(
     passwords: Passwords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,7 +61,7 @@ async def test_an_unknown_account_costs_the_same_work_as_a_known_one(
 
 async def test_the_event_loop_goes_on_while_passwords_are_hashed() -> None:
     turns = 0
-    hashing = asyncio.gather(*(Passwords().hash("correct horse") for _ in range(2)))
+    hashing = asyncio.gather(*(Passwords(memory_kib=19 * 1024, passes=2).hash("correct horse") for _ in range(2)))
     while not hashing.done():
         turns += 1
         await asyncio.sleep(0)

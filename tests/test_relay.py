@@ -24,6 +24,7 @@ from amrutam.relay import Effect, Relay, refresh_caches, send_mails
 from amrutam.settings import Settings
 from amrutam.stack.ports import LOOPBACK, free_port
 from amrutam.storage import events
+from amrutam.storage.breaker import CONNECTION
 from amrutam.storage.cache import SEARCH_GROUP, Cache, Fill, doctor_group, slots_group
 from amrutam.storage.events import StoredEvent
 from amrutam.storage.pool import Database
@@ -225,7 +226,7 @@ async def test_a_fact_drops_exactly_what_it_made_stale(redis: Redis) -> None:
 
 
 async def test_with_redis_away_a_fact_is_kept_for_later() -> None:
-    away: Redis = Redis.from_url(f"redis://{LOOPBACK}:{free_port()}", **Cache.CONNECTION)
+    away: Redis = Redis.from_url(f"redis://{LOOPBACK}:{free_port()}", **CONNECTION)
     refresh = refresh_caches(Cache(away))
     await refresh([_stored(Tried(subject=new_id(), number=1))])
     with pytest.raises(RedisError):

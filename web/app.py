@@ -1,37 +1,71 @@
 """The API's process: its services are built when it starts and closed when it stops."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
-from redis.asyncio import Redis
 from sanic import Sanic
 from sanic.config import Config
 
-from amrutam.crypto import Keyring
+from amrutam.crypto import OPERATIONS, Keyring
+from amrutam.keyring_file import follow
 from amrutam.passwords import Passwords
 from amrutam.settings import Settings
+from amrutam.storage.admission import Admissions
+from amrutam.storage.breaker import redis_client
 from amrutam.storage.cache import Cache
+from amrutam.storage.guessing import Guessing
 from amrutam.storage.person_keys import PersonKeys
 from amrutam.storage.pool import Database
+from amrutam.storage.scripts import Scripts
+from amrutam.storage.session_markers import SessionMarkers
 from amrutam.telemetry import OperatorPort
 from amrutam.temporal import connect
 from amrutam.tokens import AccessTokens
 from web import errors, middleware
+from web.audit import audit
 from web.auth import auth
 from web.availability import availability
 from web.booking import bookings
 from web.context import Services
 from web.docs import docs
 from web.doctor import doctors
+from web.email_change import email_change
 from web.gate import Gate
 from web.health import detail, health
+from web.invitations import invitations
 from web.me import me
+from web.mfa import second_factor
 from web.openapi import document
 from web.outbox import outbox
 from web.pages import pages
+from web.passwords import passwords
+from web.quotas import Quotas
 from web.routing import Feature
+from web.sessions import signing_in
+from web.staff import staff
+from web.staff_pages import staff_pages
+from web.support import support
 
-ALWAYS = (auth, me, doctors, availability, bookings, pages, docs, health)
+ALWAYS = (
+    auth,
+    signing_in,
+    second_factor,
+    passwords,
+    email_change,
+    me,
+    audit,
+    doctors,
+    availability,
+    bookings,
+    support,
+    pages,
+    staff,
+    invitations,
+    staff_pages,
+    docs,
+    health,
+)
 
 
 def features(settings: Settings) -> list[Feature]:
@@ -41,19 +75,28 @@ def features(settings: Settings) -> list[Feature]:
 
 async def build_services(settings: Settings, keyring: Keyring) -> Services:
     """Every client of this process. None of them needs its server to be there yet."""
+    redis_url = settings.redis_url.get_secret_value()
+    scripts = Scripts(redis_url)
+    db = await Database.connect(
+        settings.database_url.get_secret_value(), size=settings.database_pool_size, application="amrutam-web"
+    )
+    token_life = timedelta(seconds=settings.access_token_seconds)
     return Services(
         settings=settings,
         keyring=keyring,
-        db=await Database.connect(
-            settings.database_url.get_secret_value(), size=settings.database_pool_size, application="amrutam-web"
-        ),
-        cache=Cache(Redis.from_url(settings.redis_url.get_secret_value(), **Cache.CONNECTION)),
+        db=db,
+        cache=Cache(redis_client(redis_url)),
         temporal=await connect(settings, keyring, lazy=True),
-        tokens=AccessTokens(keyring, settings.public_url, timedelta(seconds=settings.access_token_seconds)),
+        tokens=AccessTokens(keyring, settings.public_url, token_life),
         person_keys=PersonKeys(keyring),
-        operation_keys=keyring.master.sealing("operations"),
-        passwords=Passwords(),
+        operation_keys=keyring.master.sealing(OPERATIONS),
+        passwords=Passwords(memory_kib=settings.password_memory_kib, passes=settings.password_passes),
         gate=Gate(),
+        quotas=Quotas.of(settings),
+        admissions=Admissions(scripts),
+        guessing=Guessing(scripts),
+        scripts=scripts,
+        markers=SessionMarkers(scripts, db, token_life),
     )
 
 
@@ -84,12 +127,15 @@ def create_app(settings: Settings, keyring: Keyring) -> "Sanic[Any, Any]":
 
     async def start(_: "Sanic[Any, Any]") -> None:
         services = await build_services(settings, keyring)
+        app.ctx.following = asyncio.create_task(follow(settings.amrutam_keyring, keyring, services.use))
         app.ctx.services = services
         app.ctx.operators = OperatorPort(settings.metrics_host, settings.metrics_port, lambda: detail(services))
         app.ctx.operators.start()
 
     async def stop(_: "Sanic[Any, Any]") -> None:
         app.ctx.operators.stop()
+        app.ctx.following.cancel()
+        await app.ctx.services.scripts.close()
         await app.ctx.services.cache.close()
         await app.ctx.services.db.close()
 

@@ -15,6 +15,7 @@ from web.availability_views import AvailabilityKept, LeavePage, SlotList, SlotQu
 from web.context import Answer, Call, version_tag
 from web.doctor import public
 from web.idempotency import once
+from web.quotas import SEARCH
 from web.routing import EVERYONE, Feature, Idempotency
 
 availability = Feature("availability")
@@ -134,6 +135,7 @@ async def remove_exception(call: Call, id: UUID) -> Answer:
     owns="public; verified doctors only",
     answers={200: SlotList},
     errors=[errors.NotFound],
+    limit=SEARCH,
 )
 async def slots(call: Call, id: UUID, query: SlotQuery) -> Answer:
     """A doctor's free times, at most 31 days at once.

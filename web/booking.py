@@ -17,7 +17,7 @@ from amrutam.storage.booking import Filters
 from amrutam.storage.operations import Operation
 from web import commands, paging
 from web.booking_commands import BookSlot, CancelRequest, give_back, start
-from web.booking_views import BookingAnswer, BookingPage, BookingView, Pending, outcome_time, refused, seen, seen_whole
+from web.booking_views import BookingAnswer, BookingPage, BookingView, Pending, outcome_time, refused, seen
 from web.context import Answer, Call, version_tag
 from web.routing import Feature, Idempotency
 
@@ -115,7 +115,7 @@ async def list_own(call: Call, query: BookingQuery) -> Answer:
         await audit.append_reads(db, call.actor, "booking.list", call.user_id, others)
     next_cursor = paging.cursor(call, query, shown[-1].id) if len(rows) > query.limit else None
     return Answer(
-        BookingPage(items=[await seen_whole(call, each, side, now=call.now) for each in shown], next_cursor=next_cursor)
+        BookingPage(items=[await seen(call, each, side, now=call.now) for each in shown], next_cursor=next_cursor)
     )
 
 
@@ -154,10 +154,10 @@ def _moment(given: date | None, days: int = 0) -> datetime | None:
 
 
 def _side(call: Call, booking: Booking) -> Role:
-    """In which role the caller may see this booking. Raises NotFound."""
+    """In which role the caller may see this booking. Raises NotYours."""
     side = booking.side_of(call.user_id, call.principal.roles if call.principal else frozenset())
     if side is None:
-        raise errors.NotFound
+        raise errors.NotYours(booking.patient_id)
     return side
 
 

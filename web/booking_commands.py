@@ -13,11 +13,12 @@ from temporalio.common import (
 )
 
 from amrutam.crypto import place
+from amrutam.domain.audit import Actor
 from amrutam.domain.availability import Span, claimed_span, slot_at
 from amrutam.domain.booking import Booking, CancelBooking, ClaimTime, check_free, fee_for
 from amrutam.domain.common import Instant, Message, Mode, Prose, Role
 from amrutam.domain.errors import DoctorUnavailable, DomainError
-from amrutam.storage import availability, claims, operations
+from amrutam.storage import audit, availability, claims, operations
 from amrutam.temporal import BOOKINGS_QUEUE, DOCTOR_ID, PATIENT_ID, STARTS_AT
 from web import commands
 from web.context import Call
@@ -64,6 +65,7 @@ async def start(call: Call, command: BookSlot) -> Booking:
 
 async def _ask(call: Call, claim: ClaimTime) -> Booking:
     workflow_id = f"booking/{claim.booking_id}"
+    claim = claim.model_copy(update={"actor": await _carried(call, claim.actor.role, claim.patient_id)})
 
     async def ask(operation_id: UUID) -> Booking:
         start = _start_operation(workflow_id, claim)
@@ -89,7 +91,7 @@ async def give_back(call: Call, booking: Booking, side: Role, command: CancelReq
         operation_id=call.required_operation.id,
         booking_id=booking.id,
         reason=await _sealed(call, booking.patient_id, command.reason, bound_to),
-        actor=call.actor.model_copy(update={"role": side}),
+        actor=await _carried(call, side, booking.patient_id),
     )
 
     async def ask(operation_id: UUID) -> Booking:
@@ -138,6 +140,12 @@ async def _refuse_what_is_bound_to_fail(call: Call, claim: ClaimTime) -> None:
             noted = await operations.refuse(db, call.services.operation_keys, claim.booking_id, refusal.refusal())
             if noted:
                 raise
+
+
+async def _carried(call: Call, role: Role, patient_id: UUID) -> Actor:
+    """The caller in this role, as a workflow may know them: where they are is sealed for the patient."""
+    async with call.services.db.connection() as db:
+        return await audit.carried(db, call.acting(call.user_id, role), patient_id)
 
 
 async def _sealed(call: Call, patient_id: UUID, text: str | None, bound_to: bytes) -> bytes | None:

@@ -1,12 +1,13 @@
 """Bookings as clients see them."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import Field, RootModel
 
 from amrutam.crypto import place
+from amrutam.domain.access import may_read_clinical_text
 from amrutam.domain.booking import Action, Booking, Status
 from amrutam.domain.common import Instant, Message, Mode, Money, Role
 from amrutam.domain.errors import DomainError
@@ -22,7 +23,7 @@ class CancellationView(Message):
 
 
 class BookingSummary(Message):
-    """A booking as support sees it: no clinical text."""
+    """A booking without clinical text: as support sees it, and its doctor a while after the visit."""
 
     id: UUID
     status: Status
@@ -53,7 +54,7 @@ class BookingView(BookingSummary):
 class BookingPage(Message):
     """A page of bookings."""
 
-    items: list[BookingView]
+    items: list[BookingView | BookingSummary]
     next_cursor: str | None
 
 
@@ -73,7 +74,9 @@ class RefusedView(Message):
 
 
 class BookingAnswer(RootModel[BookingView | BookingSummary | RefusedView]):
-    """The booking as the caller may see it, without clinical text for support; or why there is none."""
+    """The booking as the caller may see it, without clinical text for support, and for its doctor a while after the
+    visit; or why there is none.
+    """
 
 
 def refused(call: Call, booking_id: UUID, refusal: DomainError) -> RefusedView:
@@ -87,14 +90,10 @@ def outcome_time(booking: Booking) -> datetime:
 
 
 async def seen(call: Call, booking: Booking, side: Role, *, now: datetime) -> BookingSummary:
-    """The booking as somebody on this side sees it at `now`."""
-    if side is Role.SUPPORT:
+    """The booking as somebody on this side sees it at `now`, with clinical text where they may read it."""
+    after_visit = timedelta(days=call.services.settings.doctor_access_days)
+    if not may_read_clinical_text(side, booking.ends_at, now, after_visit):
         return _summary(booking, side, now)
-    return await seen_whole(call, booking, side, now=now)
-
-
-async def seen_whole(call: Call, booking: Booking, side: Role, *, now: datetime) -> BookingView:
-    """The booking with its clinical text, for its patient and its doctor."""
     cancellation = booking.cancellation
     return BookingView(
         **dict(_summary(booking, side, now)),

@@ -3,26 +3,33 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
 from pydantic import BaseModel
 from sanic import Request
 from temporalio.client import Client
 
-from amrutam.crypto import Keyring, SealingKeys
-from amrutam.domain.audit import Actor
+from amrutam.crypto import OPERATIONS, Keyring, SealingKeys
 from amrutam.domain.common import Role
 from amrutam.domain.errors import Forbidden, IfMatchMissing, Stale, Unauthenticated
+from amrutam.domain.mfa import Challenge
 from amrutam.passwords import Passwords
 from amrutam.settings import Settings
+from amrutam.storage.admission import Admissions
+from amrutam.storage.audit import Caller, Origin
 from amrutam.storage.cache import Cache
+from amrutam.storage.guessing import Guessing
 from amrutam.storage.operations import Operation
 from amrutam.storage.person_keys import PersonKeys
 from amrutam.storage.pool import Database
+from amrutam.storage.scripts import Scripts
+from amrutam.storage.session_markers import SessionMarkers
 from amrutam.tokens import AccessTokens, Principal
+from web.addresses import client_address
 from web.gate import Gate
 from web.parsing import header
+from web.quotas import Quotas
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,17 @@ class Services:
     operation_keys: SealingKeys
     passwords: Passwords
     gate: Gate
+    quotas: Quotas
+    admissions: Admissions
+    guessing: Guessing
+    scripts: Scripts
+    markers: SessionMarkers
+
+    def use(self, keyring: Keyring) -> None:
+        """Take the keys that may rotate from another keyring from now on. What is made of its secret stays."""
+        self.tokens.use(keyring)
+        self.person_keys.use(keyring)
+        self.operation_keys.use(keyring.master.sealing(OPERATIONS))
 
 
 class Answer(NamedTuple):
@@ -59,12 +77,21 @@ class Call:
     roles: frozenset[Role]
     principal: Principal | None = None
     operation: Operation | None = None
+    challenge: Challenge | None = None  # of somebody who has only given the password and must enroll a second factor
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    # The most powerful first.
+    RANK: ClassVar = (Role.ADMIN, Role.SUPPORT, Role.DOCTOR, Role.PATIENT)
 
     @property
     def request_id(self) -> str:
         """The id that the answer and every log line of this request carry."""
         return self.request.ctx.request_id
+
+    @property
+    def address(self) -> str:
+        """Where the client is, as far as our own proxies vouch for it."""
+        return client_address(self.request, self.services.settings.trusted_proxies)
 
     @property
     def user_id(self) -> UUID:
@@ -74,14 +101,30 @@ class Call:
         return self.principal.user_id
 
     @property
-    def actor(self) -> Actor:
+    def session_id(self) -> UUID:
+        """The session that the caller came with. Raises as `user_id` does."""
+        if self.principal is None:
+            raise Unauthenticated
+        return self.principal.session_id
+
+    @property
+    def actor(self) -> Caller:
         """Who calls, in the role that opened the route: the most powerful of theirs that it admits."""
         if self.principal is None:
             raise Unauthenticated
-        for role in (Role.ADMIN, Role.SUPPORT, Role.DOCTOR, Role.PATIENT):
+        for role in self.RANK:
             if role in self.roles & self.principal.roles:
-                return Actor(id=self.principal.user_id, role=role, request_id=self.request_id)
+                return self.acting(self.principal.user_id, role)
         raise Forbidden
+
+    def acting(self, user_id: UUID, role: Role) -> Caller:
+        """Somebody who acts by this request."""
+        return Caller.by(self.origin, user_id, role)
+
+    @property
+    def origin(self) -> Origin:
+        """What the audit trail notes of this request."""
+        return Origin(self.request_id, self.request.ctx.trace_id, self.address, self.services.person_keys)
 
     @property
     def required_operation(self) -> Operation:

@@ -14,6 +14,7 @@ from amrutam.storage import doctor as storage
 from amrutam.storage.cache import SEARCH_GROUP, Entry, doctor_group, slots_group
 from web import paging
 from web.context import Answer, Call, version_tag
+from web.quotas import SEARCH
 from web.routing import EVERYONE, Feature
 
 doctors = Feature("doctors")
@@ -78,6 +79,7 @@ async def list_specialties(_call: Call) -> Answer:
     owns="public; verified doctors only",
     answers={200: DoctorPage},
     errors=[errors.InvalidCursor],
+    limit=SEARCH,
 )
 async def search(call: Call, query: DoctorQuery) -> Answer:
     """Find verified doctors. May be 30 seconds behind."""

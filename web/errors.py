@@ -11,6 +11,7 @@ from sanic.exceptions import SanicException
 from sanic.response import HTTPResponse
 
 from amrutam.domain import errors as e
+from amrutam.kms import KmsUnavailable
 from amrutam.storage.pool import DatabaseUnavailable
 from amrutam.telemetry import HTTP_ERRORS
 from web.middleware import identify
@@ -24,6 +25,8 @@ STATUS: Mapping[type[e.DomainError], int] = {
     e.InvalidCredentials: 401,
     e.Forbidden: 403,
     e.EmailUnverified: 403,
+    e.StepUpRequired: 403,
+    e.MfaEnrollmentRequired: 403,
     e.NotFound: 404,
     e.MethodNotAllowed: 405,
     e.RequestTimeout: 408,
@@ -40,6 +43,7 @@ STATUS: Mapping[type[e.DomainError], int] = {
     e.InvalidCursor: 422,
     e.IdempotencyKeyReused: 422,
     e.IfMatchMissing: 428,
+    e.RateLimited: 429,
     e.TooManyHolds: 429,
     e.Internal: 500,
     e.Unavailable: 503,
@@ -86,6 +90,8 @@ def answer(request: Request, error: e.DomainError) -> HTTPResponse:
     headers = {"Cache-Control": "no-store"}
     if kind in _RETRY_AFTER:
         headers["Retry-After"] = _RETRY_AFTER[kind]
+    if isinstance(error, e.RateLimited):
+        headers["Retry-After"] = str(error.retry_after)
     if STATUS[kind] == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     request.ctx.code = error.code
@@ -109,9 +115,11 @@ def handle(request: Request, error: Exception) -> HTTPResponse:
 
 def _as_refusal(error: Exception) -> e.DomainError | None:
     match error:
+        case e.NotYours():
+            return e.NotFound()  # so that nothing tells the two apart
         case e.DomainError():
             return error
-        case DatabaseUnavailable() | RedisError():
+        case DatabaseUnavailable() | RedisError() | KmsUnavailable():
             log.warning("http.part_away", part=type(error).__name__)
             return e.Unavailable()
         case SanicException():

@@ -10,6 +10,7 @@ from amrutam.domain.errors import Unavailable
 from amrutam.preflight import database_state
 from amrutam.temporal import is_reachable
 from web.context import Answer, Call, Services
+from web.quotas import NOTHING
 from web.routing import EVERYONE, Feature
 
 health = Feature("health")
@@ -21,13 +22,21 @@ class Health(Message):
     status: Literal["ok"] = "ok"
 
 
-@health.route("GET", "/health/live", allow=EVERYONE, owns="public", answers={200: Health})
+@health.route("GET", "/health/live", allow=EVERYONE, owns="public", answers={200: Health}, limit=NOTHING)
 async def live(_call: Call) -> Answer:
     """The process runs and its event loop turns."""
     return Answer(Health(), headers={"Cache-Control": "no-store"})
 
 
-@health.route("GET", "/health/ready", allow=EVERYONE, owns="public", answers={200: Health}, errors=[Unavailable])
+@health.route(
+    "GET",
+    "/health/ready",
+    allow=EVERYONE,
+    owns="public",
+    answers={200: Health},
+    errors=[Unavailable],
+    limit=NOTHING,  # a balancer asks often, and must hear the truth
+)
 async def ready(call: Call) -> Answer:
     """PostgreSQL and Temporal answer. Redis is not asked: without it the service is slower, and right."""
     parts = await detail(call.services)

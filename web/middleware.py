@@ -17,8 +17,12 @@ _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 _METHODS = "GET, POST, PUT, PATCH, DELETE"
-_SENDABLE = "authorization, content-type, idempotency-key, if-match, if-none-match, traceparent, x-request-id"
-_READABLE = "etag, idempotency-replayed, location, retry-after, x-request-id, ratelimit, ratelimit-policy"
+_SENDABLE = (
+    "authorization, content-type, idempotency-key, if-match, if-none-match, traceparent, x-device-token, x-request-id"
+)
+_READABLE = (
+    "etag, idempotency-replayed, location, ratelimit, ratelimit-policy, retry-after, x-device-token, x-request-id"
+)
 
 log = structlog.get_logger()
 
@@ -53,6 +57,7 @@ def install(app: "Sanic[Any, Any]", settings: Settings) -> None:
         headers["X-Request-Id"] = _context(request, "request_id", "")
         if _context(request, "personal", default=False):
             headers.setdefault("Cache-Control", "no-store")
+        headers.update(_context(request, "rate_limit", {}))
         if origins:
             _allow_origin(request, response, origins)
         if app.ctx.stopping:  # else the process would wait for a client that keeps its connection

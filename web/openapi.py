@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from amrutam import __version__
 from amrutam.domain import errors as e
 from web.errors import STATUS, title
+from web.factor import FactorRule
 from web.routing import Idempotency, Route
 
 _REF = "#/components/schemas/{model}"
@@ -58,14 +59,20 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
             "title": "Amrutam",
             "version": __version__,
             "description": "Find a doctor, see the free times, book one, change your mind. Times are RFC 3339 in "
-            "UTC, money is in minor units, lists are paged by cursor, refusals are problems (RFC 9457).",
+            "UTC, money is in minor units, lists are paged by cursor, refusals are problems (RFC 9457). `RateLimit` "
+            "says what is left of your limit and in how many seconds all of it is back. Send the `X-Device-Token` "
+            "of an earlier sign-in with the next one, where cookies are not kept: a known device is not kept waiting "
+            "for what strangers try.",
         },
         "servers": [{"url": "/"}],
         "tags": [{"name": name} for name in dict.fromkeys(route.feature for route in routes)],
         "paths": paths,
         "components": {
             "schemas": {**schemas.definitions, "Problem": _PROBLEM},
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                "browser": {"type": "apiKey", "in": "cookie", "name": "amrutam_staff", "description": "of /staff"},
+            },
         },
     }
 
@@ -109,7 +116,7 @@ def _operation(route: Route, schemas: _Schemas) -> dict[str, Any]:
         "description": f"{rest}\n\nWho: {who}; {route.owns}.".strip(),
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
         "responses": {**_answers(route, schemas), **_refusals(route)},
-        "security": [] if route.is_open else [{"bearer": []}],
+        "security": [] if route.is_open else [{"browser" if route.browser else "bearer": []}],
     }
     if route.command:
         needed = any(field.is_required() for field in route.command.model_fields.values())
@@ -153,6 +160,16 @@ def _header_parameters(route: Route) -> list[dict[str, Any]]:
                 "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x21-\\x7e]+$"},
             }
         )
+    if route.browser and route.method != "GET":
+        headers.append(
+            {
+                "name": "X-CSRF-Token",
+                "in": "header",
+                "required": True,
+                "description": "the token that the page was given",
+                "schema": {"type": "string"},
+            }
+        )
     if e.Stale in route.errors:
         headers.append(
             {
@@ -188,6 +205,8 @@ def _implied(route: Route) -> list[type[e.DomainError]]:
     implied: list[type[e.DomainError]] = []
     if not route.is_open:
         implied += [e.Unauthenticated, e.TokenExpired, e.Forbidden]
+        if route.step_up or route.factor is FactorRule.AS_ROLE_NEEDS:
+            implied += [e.StepUpRequired, e.MfaEnrollmentRequired]
     if route.command:
         implied += [e.MalformedJson, e.ValidationFailed, e.TooLarge, e.UnsupportedMediaType]
     if route.query:
@@ -196,6 +215,8 @@ def _implied(route: Route) -> list[type[e.DomainError]]:
         implied += [e.IdempotencyKeyMissing, e.IdempotencyKeyReused]
     if e.Stale in route.errors:
         implied += [e.IfMatchMissing]
+    if route.limit:
+        implied += [e.RateLimited]
     return implied
 
 

@@ -10,6 +10,7 @@ from amrutam.domain.auth import EmailAddress
 from amrutam.domain.common import Instant, Message, Role
 from amrutam.domain.errors import NotFound
 from amrutam.gateways.mail import newest
+from amrutam.storage import audit
 from web.context import Answer, Call
 from web.routing import Feature
 
@@ -43,13 +44,21 @@ class OutboxPage(Message):
 
 
 @outbox.route(
-    "GET", "/v1/admin/outbox", allow=[Role.ADMIN], owns="every mail", answers={200: OutboxPage}, errors=[NotFound]
+    "GET",
+    "/v1/admin/outbox",
+    allow=[Role.ADMIN],
+    owns="every mail",
+    answers={200: OutboxPage},
+    errors=[NotFound],
+    audited=True,
 )
 async def read(call: Call, query: OutboxQuery) -> Answer:
     """The newest mails first."""
     folder = call.services.settings.mail_folder
     if folder is None:
         raise NotFound("Mails are sent by SMTP_URL; none is kept here.")
+    async with call.services.db.connection() as db:
+        await audit.append(db, call.actor, "outbox.read", call.user_id)
     mails = await asyncio.to_thread(newest, folder, query.to, query.limit)
     return Answer(
         OutboxPage(

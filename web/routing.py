@@ -16,10 +16,14 @@ from pydantic import BaseModel
 from sanic import HTTPResponse, Request, Sanic
 
 from amrutam.domain.common import Role
-from amrutam.domain.errors import DomainError, Forbidden, Unauthenticated, Unavailable
+from amrutam.domain.errors import DomainError, Forbidden, NotYours, Unauthenticated, Unavailable
 from amrutam.telemetry import HTTP_IN_FLIGHT
-from web import idempotency, parsing
+from web import idempotency, limits, parsing
 from web.context import Answer, Call, Services
+from web.denials import note_denied
+from web.factor import FactorRule, begin_enrolling, is_enrolling, is_missing, refuse
+from web.quotas import default_cost
+from web.staff_session import authenticate_browser
 
 EVERYONE: frozenset[Role] = frozenset()
 
@@ -52,6 +56,10 @@ class Route:
     errors: tuple[type[DomainError], ...]
     idempotency: Idempotency
     audited: bool
+    limit: int
+    step_up: bool
+    factor: FactorRule
+    browser: bool
     command: type[BaseModel] | None
     query: type[BaseModel] | None
 
@@ -89,8 +97,17 @@ class Feature:
         errors: Sequence[type[DomainError]] = (),
         idempotency: Idempotency = Idempotency.NONE,
         audited: bool = False,
+        limit: int | None = None,
+        step_up: bool = False,
+        factor: FactorRule = FactorRule.AS_ROLE_NEEDS,
+        browser: bool = False,
     ) -> Callable[[Callable[..., Awaitable[Answer]]], Handler]:
-        """Declare a route. `allow` names the roles (none: everyone); `owns` the rule of ownership that it keeps."""
+        """Declare a route. `allow` names the roles (none: everyone); `owns` the rule of ownership that it keeps.
+
+        `limit` is what a request costs its caller, by default as `web.quotas` has it for the method. `step_up`: the
+        caller's second factor was shown within ten minutes. `factor`: whether those whose role needs one may lack it.
+        `browser`: the caller is known by the cookie that signing in at /staff gives, and by no access token.
+        """
 
         def declare(handler: Callable[..., Awaitable[Answer]]) -> Handler:
             hints = get_type_hints(handler)
@@ -106,6 +123,10 @@ class Feature:
                     errors=tuple(errors),
                     idempotency=idempotency,
                     audited=audited,
+                    limit=default_cost(method) if limit is None else limit,
+                    step_up=step_up,
+                    factor=factor,
+                    browser=browser,
                     command=hints.get("command"),
                     query=hints.get("query"),
                 )
@@ -137,13 +158,16 @@ def _serve(route: Route, services: Callable[[], Services]) -> Callable[..., Coro
         request.ctx.personal = not route.is_open
         call = Call(services(), request, route.roles)
         with HTTP_IN_FLIGHT.track_inprogress():
-            authenticate(call)
-            settings = call.services.settings
-            if route.method != "GET":
-                await parsing.receive_body(request, settings.max_body_bytes, settings.request_timeout_seconds)
             try:
+                await _enter(route, call)
+                settings = call.services.settings
+                if route.method != "GET":
+                    await parsing.receive_body(request, settings.max_body_bytes, settings.request_timeout_seconds)
                 async with asyncio.timeout(settings.request_timeout_seconds):
                     return render(call, await _handle(route, call, path))
+            except (Forbidden, NotYours) as denial:
+                await note_denied(call, route.name, path.get("id"), denial)
+                raise
             except TimeoutError:
                 raise Unavailable from None
 
@@ -163,8 +187,35 @@ async def _handle(route: Route, call: Call, path: dict[str, Any]) -> Answer:
     return await route.handler(call, **given)
 
 
+async def _enter(route: Route, call: Call) -> None:
+    """Who calls, whether they ask for too much, whether their role may, and whether they showed the factor it takes.
+
+    Raises RateLimited, Unauthenticated, TokenExpired, Forbidden, StepUpRequired, MfaEnrollmentRequired.
+    """
+    enrolling = route.factor is FactorRule.ENROLLING and is_enrolling(call)
+    try:
+        if route.browser:
+            await authenticate_browser(call)
+        elif not enrolling:
+            authenticate(call)
+    except DomainError:
+        if route.limit:
+            await limits.admit(call, route.limit)  # a wrong token is its network's
+        raise
+    marker = await limits.admit(call, route.limit) if route.limit else None
+    if enrolling:
+        await begin_enrolling(call)
+    elif call.principal:
+        if not route.browser:  # whose session was read just now
+            await call.services.markers.check(call.principal.session_id, call.principal.token_version, marker)
+        if not call.roles & call.principal.roles:
+            raise Forbidden
+        if is_missing(call, route.factor, step_up=route.step_up):
+            await refuse(call)
+
+
 def authenticate(call: Call) -> None:
-    """Find out who calls and whether their role may. Raises Unauthenticated, TokenExpired, Forbidden."""
+    """Find out who calls, where that matters. Raises Unauthenticated, TokenExpired."""
     if not call.roles:
         return
     scheme, _, token = parsing.header(call.request, "authorization").partition(" ")
@@ -172,8 +223,6 @@ def authenticate(call: Call) -> None:
         raise Unauthenticated
     call.principal = call.services.tokens.check(token.strip())
     call.request.ctx.user_id = str(call.principal.user_id)
-    if not call.roles & call.principal.roles:
-        raise Forbidden
 
 
 def render(call: Call, answer: Answer) -> HTTPResponse:

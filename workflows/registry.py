@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from amrutam.temporal import BACKGROUND_QUEUE, BOOKINGS_QUEUE
+from workflows.audit import SealAuditWorkflow
 from workflows.booking import BookingWorkflow
 from workflows.maintenance import MaintenanceWorkflow
 from workflows.notification import SendMailWorkflow
 
 WORKFLOWS: Mapping[str, Sequence[type]] = {
     BOOKINGS_QUEUE: (BookingWorkflow,),
-    BACKGROUND_QUEUE: (SendMailWorkflow, MaintenanceWorkflow),
+    BACKGROUND_QUEUE: (SendMailWorkflow, MaintenanceWorkflow, SealAuditWorkflow),
 }
 
 # Imported once by the process, not again for each workflow: asyncpg would crash the sandbox, and the rest takes 20 ms.

@@ -10,7 +10,7 @@ from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, WithJsonSchema
 
 from amrutam.domain.common import Instant, Line, Message, Prose, Role
-from amrutam.domain.errors import Fault, ValidationFailed
+from amrutam.domain.errors import Fault
 from amrutam.domain.events import Event
 from amrutam.domain.wallclock import CalendarDate, TimeZone
 
@@ -86,6 +86,13 @@ class Profile(Message):
     time_zone: TimeZone = "UTC"
     locale: Locale = "en"
 
+    def faults(self, today: date) -> list[Fault]:
+        """What one field alone does not tell."""
+        if self.date_of_birth and not _is_alive(self.date_of_birth, today):
+            detail = f"should be in the last {OLDEST_YEARS} years"
+            return [Fault(pointer="/date_of_birth", code="date_out_of_range", detail=detail)]
+        return []
+
 
 class Register(Profile):
     """Ask for an account. Support staff and administrators are invited instead."""
@@ -94,24 +101,10 @@ class Register(Profile):
     password: NewPassword
     role: Literal[Role.PATIENT, Role.DOCTOR]
 
-    def check(self, today: date) -> None:
-        """What one field alone does not tell. Raises ValidationFailed."""
-        faults: list[Fault] = []
-        if self.password.get_secret_value().strip().lower() == self.email:
-            faults.append(_fault("/password", "same_as_email", "should not be the email address"))
-        if self.date_of_birth and not _is_alive(self.date_of_birth, today):
-            faults.append(_fault("/date_of_birth", "date_out_of_range", f"should be in the last {OLDEST_YEARS} years"))
-        if faults:
-            raise ValidationFailed(faults=faults)
-
 
 def _is_alive(born: date, today: date) -> bool:
     birthday_to_come = (today.month, today.day) < (born.month, born.day)
     return born < today and today.year - born.year - birthday_to_come < OLDEST_YEARS
-
-
-def _fault(pointer: str, code: str, detail: str) -> Fault:
-    return Fault(pointer=pointer, code=code, detail=detail)
 
 
 class VerifyEmail(Message):
@@ -134,6 +127,26 @@ class LogIn(Message):
     device_name: Line | None = Field(
         default=None, description="how the person calls this device", examples=["Asha's phone"]
     )
+
+
+class EditPerson(Message):
+    """Say something else of oneself. What is left out stays; null takes away what may be absent."""
+
+    # Left out, the first and the last two keep their values: their defaults are never read, and null is refused.
+    full_name: Line = Field(default_factory=str)
+    date_of_birth: CalendarDate | None = None
+    sex: Sex | None = None
+    phone: Phone | None = None
+    address: Annotated[Prose, Field(min_length=1, max_length=500)] | None = Field(
+        default=None, description="postal address"
+    )
+    time_zone: TimeZone = Field(default_factory=str)
+    locale: Locale = Field(default_factory=str)
+
+    def of(self, person: "Person") -> Profile:
+        """What the person says of themselves then."""
+        said = {name: getattr(person, name) for name in Profile.model_fields}
+        return Profile.model_validate(said | {name: getattr(self, name) for name in self.model_fields_set})
 
 
 class Person(Profile):
@@ -163,6 +176,12 @@ class RegistrationRepeated(Event):
     """Somebody asked for an account with the address of a verified one; its owner is told, nobody else."""
 
     type: ClassVar[str] = "account.registration_repeated"
+
+
+class AccountEdited(Event):
+    """The person says something else of themselves."""
+
+    type: ClassVar[str] = "account.edited"
 
 
 class AccountVerified(Event):

@@ -6,6 +6,7 @@ The docstring of a class is its default message, `code` its stable name on the w
 import inspect
 from collections.abc import Sequence
 from typing import ClassVar
+from uuid import UUID
 
 from pydantic import Field
 
@@ -101,10 +102,33 @@ class EmailUnverified(DomainError):
     code = "email_unverified"
 
 
+class StepUpRequired(DomainError):
+    """Show your second factor first, by `POST /v1/auth/step-up`."""
+
+    code = "step_up_required"
+
+
+class MfaEnrollmentRequired(DomainError):
+    """This needs a second factor, and you have none yet; enroll one first."""
+
+    code = "mfa_enrollment_required"
+
+
 class NotFound(DomainError):
     """There is nothing here that you may see."""
 
     code = "not_found"
+
+
+class NotYours(NotFound):
+    """There is nothing here that you may see.
+
+    Told as `NotFound`, so that nothing shows that it exists; noted in the audit trail as denied, with the patient.
+    """
+
+    def __init__(self, patient_id: UUID | None = None) -> None:
+        super().__init__()
+        self.patient_id = patient_id
 
 
 class MethodNotAllowed(DomainError):
@@ -201,6 +225,20 @@ class TooManyHolds(DomainError):
     """You hold too many unpaid times, or let too many run out today."""
 
     code = "too_many_holds"
+
+
+class RateLimited(DomainError):
+    """Too much in a short time; try again later."""
+
+    code = "rate_limited"
+    retry_after = 60
+
+    @classmethod
+    def after(cls, seconds: int) -> "RateLimited":
+        """To be tried again in so many seconds."""
+        error = cls(f"Too much in a short time; try again in {seconds} s.")
+        error.retry_after = seconds
+        return error
 
 
 class Unavailable(DomainError):

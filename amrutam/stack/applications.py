@@ -17,6 +17,8 @@ CHECKOUT = Path(__file__).parents[2]
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 # A first migration or seed writes some ten thousand rows; an update of a full database may take much longer.
 STEP_SECONDS = 1800
+# In a demo everybody comes from one address, and loads are tried on it.
+RATE_LIMIT_FACTOR = 1000
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ class Demo:
         defaults = {
             "AMRUTAM_KEYRING": str(folders.keys / "keyring.json"),
             "MAIL_FOLDER": str(folders.mail),
+            "AUDIT_CHECKPOINT_FOLDER": str(folders.audit),
             "PUBLIC_URL": self.url,
+            "RATE_LIMIT_FACTOR": str(RATE_LIMIT_FACTOR),
         }
         fixed = {
             "AMRUTAM_MODE": "demo",

@@ -19,11 +19,12 @@ class Folders:
         self.valkey = self.root / "valkey"
         self.keys = self.root / "keys"
         self.mail = self.root / "mail"
+        self.audit = self.root / "audit"
 
     def make(self) -> None:
         """Make them. Others may pass through the data folder, as PostgreSQL's account must, and see nothing."""
         self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
-        for folder in (self.logs, self.run, self.temporal, self.valkey, self.keys, self.mail):
+        for folder in (self.logs, self.run, self.temporal, self.valkey, self.keys, self.mail, self.audit):
             folder.mkdir(mode=0o700, exist_ok=True)
 
     def lock(self) -> TextIO:

@@ -7,7 +7,7 @@ import sys
 import httpx
 
 from amrutam.stack import next_visit
-from amrutam.stack.applications import CHECKOUT, STEPS, Api, Demo, Worker, run_step
+from amrutam.stack.applications import CHECKOUT, RATE_LIMIT_FACTOR, STEPS, Api, Demo, Worker, run_step
 from amrutam.stack.console import Console
 from amrutam.stack.errors import StackError
 from amrutam.stack.foreground import StopRequests, own_foreground_group
@@ -76,10 +76,12 @@ class System:
         rows = {
             "API": url,
             "Documentation": f"{url}/docs",
+            "Staff": f"{url}/staff",
             "Temporal UI": self._servers.endpoints.temporal_ui_url or "as your Temporal server has it",
             "Demo logins": " ".join(f"{login}@{DOMAIN}" for login in LOGINS[:3]),
             "": " ".join(f"{login}@{DOMAIN}" for login in LOGINS[3:]),
             "Password": f"{PASSWORD} (the same for each)",
+            "Rate limits": f"{os.environ.get('RATE_LIMIT_FACTOR') or RATE_LIMIT_FACTOR} times those of production",
             "Mails": str(folders.mail),
             "Data": str(folders.root),
             "Logs": str(folders.logs),

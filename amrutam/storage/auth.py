@@ -13,6 +13,8 @@ from amrutam.domain.common import Role
 from amrutam.storage.person_keys import DataKey, PersonKeys
 from amrutam.storage.pool import Connection
 
+VERIFY_LINK = "verify-email"
+
 
 class Account(NamedTuple):
     """What signing in needs to know."""
@@ -21,6 +23,7 @@ class Account(NamedTuple):
     password_hash: str
     roles: frozenset[Role]
     verified: bool
+    suspended: bool = False
 
 
 class Verified(NamedTuple):
@@ -58,7 +61,7 @@ async def insert(
     )  # fmt: skip
     if made is None:
         return False
-    await _seal_into(db, await keys.create(db, user_id), user_id, profile)
+    await _seal_into(db, keys, await keys.create(db, user_id), user_id, profile)
     return True
 
 
@@ -72,21 +75,38 @@ async def replace_unverified(
            WHERE id = $1 AND email_verified_at IS NULL""",
         user_id, password_hash, profile.full_name, sorted(roles), profile.sex, profile.time_zone, profile.locale,
     )  # fmt: skip
-    await _seal_into(db, await keys.of(db, user_id), user_id, profile)
+    await _seal_into(db, keys, await keys.of(db, user_id), user_id, profile)
 
 
-async def _seal_into(db: Connection, key: DataKey, user_id: UUID, profile: Profile) -> None:
+async def edit(db: Connection, keys: PersonKeys, user_id: UUID, profile: Profile) -> None:
+    """The person says this of themselves from now on."""
+    await db.execute(
+        """UPDATE users SET full_name = $2, sex = $3, time_zone = $4, locale = $5, version = version + 1
+           WHERE id = $1""",
+        user_id, profile.full_name, profile.sex, profile.time_zone, profile.locale,
+    )  # fmt: skip
+    await _seal_into(db, keys, await keys.of(db, user_id), user_id, profile)
+
+
+async def _seal_into(db: Connection, keys: PersonKeys, key: DataKey, user_id: UUID, profile: Profile) -> None:
     born = profile.date_of_birth.isoformat() if profile.date_of_birth else None
     texts = {"phone": profile.phone, "address": profile.address, "date_of_birth": born}
     sealed = [key.seal(text, place("users", user_id, column)) if text else None for column, text in texts.items()]
-    await db.execute("UPDATE users SET phone = $2, address = $3, date_of_birth = $4 WHERE id = $1", user_id, *sealed)
+    index = keys.phones.of(profile.phone) if profile.phone else None
+    await db.execute(
+        "UPDATE users SET phone = $2, address = $3, date_of_birth = $4, phone_index = $5 WHERE id = $1",
+        user_id, *sealed, index,
+    )  # fmt: skip
 
 
-async def person(db: Connection, keys: PersonKeys, user_id: UUID) -> Person | None:
-    """The account with its sealed fields opened. Raises SealError, DataKeyMissing."""
+async def person(db: Connection, keys: PersonKeys, user_id: UUID, *, lock: bool = False) -> Person | None:
+    """The account with its sealed fields opened; with `lock` kept from others until the transaction ends.
+
+    Raises SealError, DataKeyMissing.
+    """
     row = await db.fetchrow(
-        """SELECT id, email, full_name, roles, sex, time_zone, locale, created_at, version, phone, address,
-                  date_of_birth FROM users WHERE id = $1""",
+        f"""SELECT id, email, full_name, roles, sex, time_zone, locale, created_at, version, phone, address,
+                   date_of_birth FROM users WHERE id = $1 {"FOR UPDATE" if lock else ""}""",  # noqa: S608 - constants
         user_id,
     )  # fmt: skip
     if row is None:
@@ -105,6 +125,16 @@ async def find_by_email(db: Connection, email: str) -> Account | None:
     return await _account(db, email)
 
 
+async def find(db: Connection, user_id: UUID) -> Account | None:
+    """The account of this id."""
+    row = await db.fetchrow(
+        """SELECT id, password_hash, roles, email_verified_at IS NOT NULL, suspended_at IS NOT NULL
+           FROM users WHERE id = $1""",
+        user_id,
+    )  # fmt: skip
+    return Account(row[0], row[1], roles_of(row[2]), row[3], row[4]) if row else None
+
+
 async def lock_by_email(db: Connection, email: str) -> Account | None:
     """The account of this address, kept from others until the transaction ends."""
     return await _account(db, email, "FOR UPDATE")
@@ -112,16 +142,16 @@ async def lock_by_email(db: Connection, email: str) -> Account | None:
 
 async def _account(db: Connection, email: str, lock: str = "") -> Account | None:
     row = await db.fetchrow(
-        f"""SELECT id, password_hash, roles, email_verified_at IS NOT NULL AS verified
+        f"""SELECT id, password_hash, roles, email_verified_at IS NOT NULL, suspended_at IS NOT NULL
             FROM users WHERE email = $1 {lock}""",  # noqa: S608 - constants
         email,
     )  # fmt: skip
-    return Account(row["id"], row["password_hash"], roles_of(row["roles"]), row["verified"]) if row else None
+    return Account(row[0], row[1], roles_of(row[2]), row[3], row[4]) if row else None
 
 
-def link_token(keyring: Keyring, token_id: UUID) -> str:
+def link_token(keyring: Keyring, token_id: UUID, purpose: str = VERIFY_LINK) -> str:
     """The token of a link, derived from its id: so it need not travel through events, workflows and backups."""
-    return base64.urlsafe_b64encode(keyring.mark("verify-email", token_id.bytes)).rstrip(b"=").decode()
+    return base64.urlsafe_b64encode(keyring.mark(purpose, token_id.bytes)).rstrip(b"=").decode()
 
 
 def token_hash(token: str) -> bytes:
@@ -175,6 +205,13 @@ async def recipient(db: Connection, user_id: UUID, token_id: UUID | None) -> Rec
         user_id, token_id,
     )  # fmt: skip
     return Recipient(**row) if row else None
+
+
+async def live_email_tokens(db: Connection, user_id: UUID) -> int:
+    """How many links that confirm this account's address are good."""
+    return await db.fetchval(
+        "SELECT count(*) FROM email_tokens WHERE user_id = $1 AND used_at IS NULL AND expires_at > now()", user_id
+    )
 
 
 async def forget_email_tokens_before(db: Connection, moment: datetime, limit: int) -> int:

@@ -16,20 +16,15 @@ import hashlib
 import json
 import random
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from itertools import chain
-from typing import Any, ClassVar, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 from uuid import UUID
 
 import structlog
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from amrutam.storage.breaker import Breaker, RedisAway
 from amrutam.storage.together import Together
 from amrutam.telemetry import CACHE_FILLS, CACHE_READS
 
@@ -44,12 +39,6 @@ JITTER = 0.2
 NEGATIVE_TTL = 5.0
 # A version outlives its entries by this: the longest that a fill may take, in seconds.
 FILL_SECONDS = 60
-# While Redis is away one call in this time, in seconds, finds out whether it is back.
-RETRY_SECONDS = 1.0
-# So many answers in a row that do not come in time mean that it is away.
-SLOW_ANSWERS = 3
-# Longer means that Redis is not worth the wait: the database answers sooner.
-SOCKET_SECONDS = 0.1
 
 _TOKEN = 16
 _ETAG = 26
@@ -94,24 +83,13 @@ class Entry(NamedTuple):
     body: bytes
 
 
-class RedisAway(Exception):
-    """Redis does not answer, or did not a moment ago."""
-
-
 class Cache:
     """Reads through Redis."""
-
-    # For `Redis.from_url`: short waits; once more, at once, where a kept connection turns out to be closed.
-    CONNECTION: ClassVar[dict[str, Any]] = {
-        "socket_timeout": SOCKET_SECONDS,
-        "socket_connect_timeout": SOCKET_SECONDS,
-        "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-    }
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._store_script = redis.register_script(_STORE)
-        self._breaker = _Breaker()
+        self._breaker = Breaker()
         self._reads = Together(self._read)
         self._flights: dict[tuple[str, bytes], asyncio.Task[Entry | None]] = {}
 
@@ -127,7 +105,7 @@ class Cache:
             if version and stored and stored.startswith(version):
                 CACHE_READS.labels(name, "hit").inc()
                 return _unpack(stored)
-            version = version or await self._ask(lambda: self._begin(version_key))
+            version = version or await self._breaker.ask(lambda: self._begin(version_key))
         except RedisAway:
             CACHE_READS.labels(name, "away").inc()
             return _entry(await fill())
@@ -146,7 +124,7 @@ class Cache:
     async def invalidate(self, *groups: str) -> None:
         """Drop every entry of these groups. With Redis away nothing happens: the relay does it once it is back."""
         try:
-            await self._ask(lambda: self._drop(groups))
+            await self._breaker.ask(lambda: self._drop(groups))
         except RedisAway:
             log.debug("cache.not_invalidated", groups=groups)
 
@@ -171,7 +149,7 @@ class Cache:
         Raises RedisAway.
         """
         keys = list(chain.from_iterable(pairs))
-        values = cast("list[bytes | None]", await self._ask(lambda: self._redis.mget(keys)))
+        values = cast("list[bytes | None]", await self._breaker.ask(lambda: self._redis.mget(keys)))
         return list(zip(values[::2], values[1::2], strict=True))
 
     async def _begin(self, version_key: str) -> bytes | None:
@@ -187,7 +165,7 @@ class Cache:
         life = round(ttl * 1000 * random.uniform(1 - JITTER, 1))  # noqa: S311 - spreads ends, guards nothing
         arguments = [version, body, life, life + FILL_SECONDS * 1000]
         try:
-            stored = await self._ask(lambda: self._store_script(keys=[version_key, entry_key], args=arguments))
+            stored = await self._breaker.ask(lambda: self._store_script(keys=[version_key, entry_key], args=arguments))
         except RedisAway:
             return "away"
         return "stored" if stored else "refused"
@@ -222,51 +200,6 @@ class Cache:
 
         flight.add_done_callback(landed)
         return flight
-
-    async def _ask(self, command: Callable[[], Awaitable[T]]) -> T:
-        """Raises RedisAway; at once, while the breaker is open."""
-        if not self._breaker.lets_pass():
-            raise RedisAway
-        try:
-            answer = await command()
-        except (RedisError, OSError) as error:
-            self._breaker.open(error)
-            raise RedisAway from error
-        self._breaker.close()
-        return answer
-
-
-class _Breaker:
-    """Remembers that Redis is away, so that it costs one call a second, and one line in the log."""
-
-    def __init__(self) -> None:
-        self._open = False
-        self._retry_at = 0.0
-        self._slow_answers = 0
-
-    def lets_pass(self) -> bool:
-        """Whether to ask Redis: while it is away, one caller at a time finds out."""
-        if not self._open:
-            return True
-        now = time.monotonic()
-        if now < self._retry_at:
-            return False
-        self._retry_at = now + RETRY_SECONDS
-        return True
-
-    def open(self, error: Exception) -> None:
-        """Stop asking. One slow answer is not enough: without the cache a busy process would get busier still."""
-        self._slow_answers += 1
-        if isinstance(error, RedisTimeoutError) and self._slow_answers < SLOW_ANSWERS:
-            return
-        if not self._open:
-            log.warning("cache.redis_away", error=type(error).__name__)
-        self._open, self._retry_at = True, time.monotonic() + RETRY_SECONDS
-
-    def close(self) -> None:
-        if self._open:
-            log.info("cache.redis_back")
-        self._open, self._slow_answers = False, 0
 
 
 def _version_key(group: str) -> str:

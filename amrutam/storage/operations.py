@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from amrutam.crypto import SealingKeys
+from amrutam.crypto import SealError, SealingKeys
 from amrutam.domain.errors import IdempotencyKeyReused, OperationInProgress, Refused
 from amrutam.storage.pool import Connection, Row
+from amrutam.telemetry import seal_broken
 
 
 class Operation(NamedTuple):
@@ -79,7 +80,7 @@ async def outcome_of(db: Connection, keys: SealingKeys, operation_id: UUID) -> b
     row = await db.fetchrow("SELECT outcome FROM operations WHERE operation_id = $1 FOR UPDATE", operation_id)
     if row is None:
         raise OperationInProgress
-    return keys.open(row["outcome"], operation_id.bytes) if row["outcome"] else None
+    return open_sealed(keys, row["outcome"], operation_id) if row["outcome"] else None
 
 
 async def finish(db: Connection, keys: SealingKeys, operation_id: UUID, outcome: bytes) -> None:
@@ -113,11 +114,23 @@ async def forget_before(db: Connection, moment: datetime, limit: int) -> int:
 
 def _operation(row: Row, keys: SealingKeys) -> Operation:
     operation_id: UUID = row["operation_id"]
-    bound = operation_id.bytes
     return Operation(
         operation_id,
         row["action"],
         fresh=False,
-        outcome=keys.open(row["outcome"], bound) if row["outcome"] else None,
-        refusal=Refused.model_validate_json(keys.open(row["refusal"], bound)) if row["refusal"] else None,
+        outcome=open_sealed(keys, row["outcome"], operation_id) if row["outcome"] else None,
+        refusal=_refusal(keys, row["refusal"], operation_id) if row["refusal"] else None,
     )
+
+
+def _refusal(keys: SealingKeys, sealed: bytes, operation_id: UUID) -> Refused:
+    return Refused.model_validate_json(open_sealed(keys, sealed, operation_id))
+
+
+def open_sealed(keys: SealingKeys, sealed: bytes, operation_id: UUID) -> bytes:
+    """An outcome or a refusal in the clear. Raises SealError, which is told (see `telemetry.seal_broken`)."""
+    try:
+        return keys.open(sealed, operation_id.bytes)
+    except SealError as error:
+        seal_broken("operation", f"operations|{operation_id}".encode(), str(error))
+        raise

@@ -1,4 +1,4 @@
-"""Data keys: one for each person, wrapped by the installation's master keys (envelope encryption).
+"""Data keys: one for each person, wrapped by the installation's key-encryption keys (envelope encryption).
 
 Destroying a person's row erases everything that was sealed for them, in backups too.
 """
@@ -6,12 +6,15 @@ Destroying a person's row erases everything that was sealed for them, in backups
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from uuid import UUID
 
-from amrutam.crypto import KEY_BYTES, Keyring, SealingKeys, place
+from amrutam.crypto import KEY_BYTES, Keyring, SealError, SealingKeys, place
+from amrutam.kms import Envelope, KeyringKms, Kms
+from amrutam.storage.blind_index import BlindIndex
 from amrutam.storage.pool import Connection
+from amrutam.telemetry import seal_broken
 
 _NAME = "person"
 
@@ -32,42 +35,75 @@ class DataKey:
 
     def open(self, sealed: bytes, bound_to: bytes) -> str:
         """The text again. Raises SealError."""
-        return self._keys.open(sealed, bound_to).decode()
+        try:
+            return self._keys.open(sealed, bound_to).decode()
+        except SealError as error:
+            seal_broken("person_data", bound_to, str(error))
+            raise
 
 
 class PersonKeys:
-    """Unwraps data keys and remembers up to `size` of them for `life`, the least recently used leaving first."""
+    """Unwraps data keys and remembers up to `size` of them for `life`, the least recently used leaving first.
+
+    `phones` is the blind index that is kept beside what these keys seal. `kms` holds the keys that wrap data keys; the
+    keyring does where none is given.
+    """
+
+    phones: BlindIndex
 
     def __init__(
         self,
         keyring: Keyring,
         *,
+        kms: Kms | None = None,
         size: int = 10_000,
         life: timedelta = timedelta(minutes=5),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._wrapping = keyring.master.sealing("person-keys")
+        self._kms = kms
         self._size = size
         self._life = life.total_seconds()
         self._clock = clock
         self._known: OrderedDict[UUID, tuple[float, DataKey]] = OrderedDict()
+        self.use(keyring)
+
+    def use(self, keyring: Keyring) -> None:
+        """Take the keys of another keyring from now on. Data keys stay what they are, however they are wrapped."""
+        self._envelope = Envelope(self._kms or KeyringKms(keyring))
+        self.phones = BlindIndex(keyring.index)
 
     async def create(self, db: Connection, person_id: UUID) -> DataKey:
-        """A new person's key. Not remembered: the transaction may yet roll back."""
+        """A new person's key. Not remembered: the transaction may yet roll back. Raises KmsUnavailable."""
         key = os.urandom(KEY_BYTES)
-        wrapped = self._wrapping.seal(key, _place(person_id))
+        wrapped = await self._envelope.seal(key, place_of(person_id))
         await db.execute("INSERT INTO data_keys (person_id, wrapped) VALUES ($1, $2)", person_id, wrapped)
         return DataKey(key)
 
     async def of(self, db: Connection, person_id: UUID) -> DataKey:
-        """The person's key. Raises DataKeyMissing, SealError."""
+        """The person's key. Raises DataKeyMissing, SealError, KmsUnavailable."""
         known = self._remembered(person_id)
         if known:
             return known
         wrapped = await db.fetchval("SELECT wrapped FROM data_keys WHERE person_id = $1", person_id)
         if wrapped is None:
             raise DataKeyMissing(f"person {person_id} has no data key")
-        key = DataKey(self._wrapping.open(wrapped, _place(person_id)))
+        return await self._unwrap(person_id, wrapped)
+
+    async def several(self, db: Connection, persons: Collection[UUID]) -> dict[UUID, DataKey]:
+        """The keys of those of them who have one, by one query at most. Raises SealError, KmsUnavailable."""
+        keys = {person: key for person in persons if (key := self._remembered(person))}
+        if missing := [person for person in persons if person not in keys]:
+            rows = await db.fetch("SELECT person_id, wrapped FROM data_keys WHERE person_id = ANY ($1)", missing)
+            keys |= {row["person_id"]: await self._unwrap(row["person_id"], row["wrapped"]) for row in rows}
+        return keys
+
+    async def _unwrap(self, person_id: UUID, wrapped: bytes) -> DataKey:
+        bound_to = place_of(person_id)
+        try:
+            key = DataKey(await self._envelope.open(wrapped, bound_to))
+        except SealError as error:
+            seal_broken("data_key", bound_to, str(error))
+            raise
         self._remember(person_id, key)
         return key
 
@@ -88,5 +124,6 @@ class PersonKeys:
             self._known.popitem(last=False)
 
 
-def _place(person_id: UUID) -> bytes:
+def place_of(person_id: UUID) -> bytes:
+    """What a wrapped data key is bound to."""
     return place("data_keys", person_id, "wrapped")

@@ -27,6 +27,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from amrutam.domain.wallclock import use_pinned_tzdata
 from amrutam.preflight import load
+from amrutam.storage.breaker import CONNECTION
 from amrutam.storage.cache import Cache
 from amrutam.storage.pool import Connection, Database
 from amrutam.telemetry import configure_logging
@@ -60,7 +61,7 @@ class DoomedRedis(Redis):
     """The lock is one SET, and telling the cache one UNLINK."""
 
     def __init__(self, url: str, fate: Fate) -> None:
-        super().__init__(connection_pool=ConnectionPool.from_url(url, **Cache.CONNECTION))
+        super().__init__(connection_pool=ConnectionPool.from_url(url, **CONNECTION))
         self._fate = fate
 
     async def execute_command(self, *args: Any, **options: Any) -> object:

@@ -24,7 +24,12 @@ OTHER_ROW = UUID("018f0000-0000-7000-8000-000000000002")
 HERE = place("bookings", ROW, "reason")
 ISSUER = "https://api.amrutam.test"
 NOW = datetime.now(UTC)
-WHO = Principal(user_id=ROW, session_id=OTHER_ROW, roles=frozenset({Role.PATIENT, Role.DOCTOR}))
+WHO = Principal(
+    user_id=ROW,
+    session_id=OTHER_ROW,
+    roles=frozenset({Role.PATIENT, Role.DOCTOR}),
+    authenticated_at=NOW.replace(microsecond=0),
+)
 
 
 @pytest.fixture

@@ -4,13 +4,14 @@ import json
 import pickle
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import ValidationError
 
 from amrutam import preflight
 from amrutam.crypto import Keyring, KeyringError
+from amrutam.domain.common import Role
 from amrutam.settings import Settings, SettingsError
 
 HIDDEN = "hunter2-in-a-url"
@@ -28,17 +29,20 @@ PRODUCTION: dict[str, Any] = {
     "temporal_tls_key": Path("/run/client.key"),
     "smtp_url": f"smtps://amrutam:{HIDDEN}@mail",
     "mail_folder": None,
+    "audit_checkpoint_folder": Path("/mnt/checkpoints"),
 }
 DEMO: dict[str, Any] = PRODUCTION | {
     "amrutam_mode": "demo",
     "host": "127.0.0.1",
     "public_url": "http://127.0.0.1:8000",
     "cors_origins": ["*"],
+    "require_mfa_roles": None,
     "database_url": f"postgresql://amrutam_app:{HIDDEN}@127.0.0.1/amrutam",
     "redis_url": f"redis://:{HIDDEN}@127.0.0.1:6379/0",
     "temporal_tls_cert": None,
     "temporal_tls_key": None,
     "smtp_url": None,
+    "audit_checkpoint_folder": None,
     "mail_folder": Path("/tmp/mail"),  # noqa: S108 - nothing is written there
 }
 REFUSED_IN_PRODUCTION: list[tuple[str, dict[str, Any]]] = [
@@ -52,7 +56,13 @@ REFUSED_IN_PRODUCTION: list[tuple[str, dict[str, Any]]] = [
     ("SMTP_URL", {"smtp_url": None}),
     ("SMTP_URL", {"smtp_url": "smtp://mail"}),
     ("MAIL_FOLDER", {"mail_folder": Path("/var/mail")}),
+    ("AUDIT_CHECKPOINT_FOLDER", {"audit_checkpoint_folder": None}),
     ("CORS_ORIGINS", {"cors_origins": ["https://app.amrutam.test", "*"]}),
+    ("TRUSTED_PROXIES", {"trusted_proxies": ["10.0.0.0/8", "0.0.0.0/0"]}),
+    ("TRUSTED_PROXIES", {"trusted_proxies": ["::/0"]}),
+    ("RATE_LIMIT_FACTOR", {"rate_limit_factor": 1000}),
+    ("REQUIRE_MFA_ROLES", {"require_mfa_roles": []}),
+    ("REQUIRE_MFA_ROLES", {"require_mfa_roles": ["doctor", "admin"]}),
     ("PUBLIC_URL", {"public_url": "http://api.amrutam.test"}),
 ]
 
@@ -79,7 +89,8 @@ def test_production_names_what_it_refuses(variable: str, change: dict[str, Any])
 
 
 def test_production_names_every_fault_at_once() -> None:
-    faults = _settings(DEMO, amrutam_mode="production").faults()
+    wrong: dict[str, Any] = {"rate_limit_factor": 1000, "trusted_proxies": ["::/0"], "require_mfa_roles": []}
+    faults = _settings(DEMO, amrutam_mode="production", **wrong).faults()
     named = {fault.partition(":")[0].partition(",")[0] for fault in faults}
     assert named == {variable for variable, _ in REFUSED_IN_PRODUCTION}
 
@@ -105,6 +116,14 @@ def test_origins_are_a_list_with_commas_in_the_environment(monkeypatch: pytest.M
     monkeypatch.setenv("CORS_ORIGINS", " https://a.test, https://b.test,, ")
     given = {name: value for name, value in DEMO.items() if name != "cors_origins"}
     assert Settings(**given).cors_origins == ["https://a.test", "https://b.test"]
+
+
+def test_roles_that_need_a_second_factor_can_be_named_in_a_demo_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {name: value for name, value in DEMO.items() if name != "require_mfa_roles"}
+    assert Settings(**given).mfa_roles == frozenset()
+    assert _settings(PRODUCTION).mfa_roles == {Role.DOCTOR, Role.SUPPORT, Role.ADMIN}
+    monkeypatch.setenv("REQUIRE_MFA_ROLES", "doctor, admin")
+    assert Settings(**given).mfa_roles == {Role.DOCTOR, Role.ADMIN}
 
 
 def test_settings_never_show_a_secret() -> None:
@@ -185,4 +204,5 @@ def _tell(monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
     for name, value in given.items():
         if value not in (None, False):
-            monkeypatch.setenv(name.upper(), ",".join(value) if name == "cors_origins" else str(value))
+            parts = cast("list[str]", value) if isinstance(value, list) else [str(value)]
+            monkeypatch.setenv(name.upper(), ",".join(parts))

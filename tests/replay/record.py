@@ -132,3 +132,10 @@ async def test_maintenance(temporal: Client, system: System) -> None:
     workflow_id = f"maintenance/{new_id()}"
     await temporal.start_workflow("Maintenance", id=workflow_id, task_queue=BACKGROUND_QUEUE)
     await _keep("maintenance", temporal, workflow_id)
+
+
+async def test_seal_audit(temporal: Client, system: System) -> None:
+    assert system.worker.process
+    workflow_id = f"seal-audit/{new_id()}"
+    await temporal.start_workflow("SealAudit", id=workflow_id, task_queue=BACKGROUND_QUEUE)
+    await _keep("seal_audit", temporal, workflow_id)

@@ -17,12 +17,13 @@ from amrutam.settings import Settings
 from amrutam.stack.folders import Folders
 from amrutam.stack.ports import LOOPBACK
 from amrutam.stack.valkey import Valkey
+from amrutam.storage.breaker import CONNECTION
 from amrutam.storage.cache import Cache, groups_of
 from tests.polling import until
 
 LONG = 60.0
 # On a busy machine Redis may seem away for a moment. Only the tests that take it away want to see that.
-PATIENT: dict[str, Any] = {**Cache.CONNECTION, "socket_timeout": 10, "socket_connect_timeout": 10}
+PATIENT: dict[str, Any] = {**CONNECTION, "socket_timeout": 10, "socket_connect_timeout": 10}
 
 
 class Source:
@@ -243,7 +244,7 @@ async def test_an_entry_ends_with_its_time(cache: Cache, group: str) -> None:
 
 
 async def test_without_redis_each_read_is_fresh_and_the_log_says_so_once(valkey: Valkey, group: str) -> None:
-    cache, source = Cache(Redis.from_url(valkey.url, **Cache.CONNECTION)), Source()
+    cache, source = Cache(Redis.from_url(valkey.url, **CONNECTION)), Source()
     await _body(cache, group, source.fill)
     await valkey.stop()
     with capture_logs() as logs:
@@ -253,7 +254,7 @@ async def test_without_redis_each_read_is_fresh_and_the_log_says_so_once(valkey:
             assert await _body(cache, group, source.fill) == b"%d" % value
         with pytest.raises(RedisError):
             await cache.invalidate_surely(group)
-    assert [line["event"] for line in logs if line["log_level"] != "debug"] == ["cache.redis_away"]
+    assert [line["event"] for line in logs if line["log_level"] != "debug"] == ["redis.away"]
     await valkey.start()
 
     async def hit_again() -> bool:
@@ -271,7 +272,7 @@ async def test_a_redis_that_accepts_and_never_answers_is_away_too(group: str) ->
 
     mute = await asyncio.start_server(say_nothing, LOOPBACK)
     port: int = mute.sockets[0].getsockname()[1]
-    cache, source = Cache(Redis(host=LOOPBACK, port=port, **Cache.CONNECTION)), Source()
+    cache, source = Cache(Redis(host=LOOPBACK, port=port, **CONNECTION)), Source()
     assert await _body(cache, group, source.fill) == b"1"
     source.value = 2
     assert await _body(cache, group, source.fill) == b"2"

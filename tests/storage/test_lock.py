@@ -15,7 +15,7 @@ from amrutam.settings import Settings
 from amrutam.stack.ports import LOOPBACK, free_port
 from amrutam.stack.servers import Servers
 from amrutam.storage import claims
-from amrutam.storage.cache import Cache
+from amrutam.storage.breaker import CONNECTION
 from amrutam.storage.lock import LIFE_MS, Lock
 from amrutam.storage.pool import Connection, Database
 from tests.polling import until
@@ -35,7 +35,7 @@ def name() -> str:
 @pytest.fixture(scope="module")
 async def client(settings: Settings) -> AsyncGenerator[Redis, None]:
     """As the worker's own, which connects again, with patience for a busy machine."""
-    patient: dict[str, Any] = Cache.CONNECTION | {"socket_timeout": 5, "socket_connect_timeout": 5}
+    patient: dict[str, Any] = CONNECTION | {"socket_timeout": 5, "socket_connect_timeout": 5}
     client: Redis = Redis.from_url(settings.redis_url.get_secret_value(), **patient)
     yield client
     await client.aclose()
@@ -143,7 +143,7 @@ async def test_its_life_is_longer_than_a_transaction_and_a_late_owner_does_not_r
 
 
 async def test_without_redis_the_work_goes_on_without_a_lock(name: str) -> None:
-    nowhere: Redis = Redis.from_url(f"redis://{LOOPBACK}:{free_port()}", **Cache.CONNECTION)
+    nowhere: Redis = Redis.from_url(f"redis://{LOOPBACK}:{free_port()}", **CONNECTION)
     async with Lock(nowhere)(name) as held:
         assert not held
     await nowhere.aclose()

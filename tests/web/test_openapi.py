@@ -14,6 +14,8 @@ from amrutam.domain.common import Role
 from amrutam.domain.errors import DomainError
 from amrutam.storage.pool import Database
 from tests.people import EVERY_HOUR, People, Person
+from tests.web import factors
+from tests.web.accounts import PASSWORD, bearer, log_in, with_password
 from tests.web.mounted import ROUTES, name
 from tests.web.slots import book, free_times
 from web.errors import STATUS
@@ -129,7 +131,7 @@ def test_every_route_declares_a_rule(route: Route) -> None:
 @pytest.mark.parametrize("route", ROUTES, ids=name)
 def test_every_post_of_somebody_signed_in_outside_sign_in_takes_an_idempotency_key(route: Route) -> None:
     takes_one = route.idempotency is not Idempotency.NONE
-    if route.method == "POST" and not route.is_open and not route.path.startswith("/v1/auth/"):
+    if route.method == "POST" and not route.is_open and not route.path.startswith(("/v1/auth/", "/staff/")):
         assert takes_one
     assert not (takes_one and (route.is_open or route.method != "POST"))
 
@@ -239,3 +241,27 @@ async def test_what_people_keep_of_themselves_is_as_described(
     witness.check(await api.put("/v1/doctors/me/availability", json=EVERY_HOUR, headers=anyway))
     witness.check(await api.get("/v1/admin/outbox", headers=admin.headers))
     assert {status for _, status in witness.seen} == {200, 201, 204}
+
+
+async def test_signing_in_with_a_second_factor_is_as_described(
+    api: httpx.AsyncClient, db: Database, make_patient: MakePatient, witness: Witness
+) -> None:
+    patient = await with_password(db, make_patient)
+    witness.check(await log_in(api, patient.email))
+    witness.check(await api.post("/v1/auth/mfa/recovery-codes", headers=patient.headers))
+    app = witness.check(await factors.enroll(api, patient.headers))
+    witness.check(await factors.confirm(api, patient.headers, factors.wrong_code(app["secret"])))
+    witness.check(await factors.confirm(api, patient.headers, factors.code(app["secret"])))
+    witness.check(await api.get("/v1/auth/mfa", headers=patient.headers))
+    asked = witness.check(await log_in(api, patient.email))
+    witness.check(await factors.verify(api, asked["mfa_token"], "123456", "recovery_code"))
+    witness.check(await factors.verify(api, "unknown", "123456"))
+    witness.check(await factors.verify(api, asked["mfa_token"], factors.code(app["secret"], ahead=1)))
+    await factors.let_a_minute_pass(db, patient.id)
+    witness.check(await api.post("/v1/auth/mfa/recovery-codes", headers=patient.headers))
+    shown = witness.check(await factors.step_up(api, patient.headers, factors.code(app["secret"])))
+    witness.check(await api.post("/v1/auth/mfa/recovery-codes", headers=bearer(shown)))
+    said = {"password": PASSWORD, "code": factors.code(app["secret"], ahead=1)}
+    witness.check(await api.post("/v1/auth/mfa/disable", headers=patient.headers, json=said))
+    witness.check(await api.post("/v1/auth/mfa/disable", headers=patient.headers, json=said))
+    assert {status for _, status in witness.seen} == {200, 204, 401, 403, 409}

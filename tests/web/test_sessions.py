@@ -1,12 +1,14 @@
 """Staying signed in and signing out."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import httpx
 import jwt
 
+from amrutam.settings import Settings
 from amrutam.storage.auth import token_hash
 from amrutam.storage.pool import Database
 from tests.web.accounts import MakePatient, bearer, log_in, refresh, signed_in, with_password
@@ -127,9 +129,10 @@ async def test_signing_out_with_a_refresh_token_ends_its_session_too_if_it_is_on
     api: httpx.AsyncClient, db: Database, make_patient: MakePatient
 ) -> None:
     patient = await with_password(db, make_patient)
-    phone, laptop = [(await log_in(api, patient.email)).json() for _ in range(2)]
+    laptop = (await log_in(api, patient.email)).json()
     stranger = await signed_in(api, db, make_patient)
     for token in (laptop["refresh_token"], stranger["refresh_token"], "unknown"):
+        phone = (await log_in(api, patient.email)).json()
         answer = await api.post("/v1/auth/logout", headers=bearer(phone), json={"refresh_token": token})
         assert answer.status_code == 204
     assert (await refresh(api, laptop["refresh_token"])).status_code == 401
@@ -151,3 +154,27 @@ async def test_refresh_tokens_lie_in_the_database_as_hashes_only(
     assert len(rows) == 1
     assert tokens["refresh_token"] not in rows[0]["everything"]
     assert token_hash(tokens["refresh_token"]).hex() in rows[0]["everything"]
+
+
+async def test_a_session_ends_when_it_is_not_used_for_long_and_lives_on_while_it_is(
+    api: httpx.AsyncClient, db: Database, make_patient: MakePatient, settings: Settings
+) -> None:
+    tokens = await signed_in(api, db, make_patient)
+    idle, whole = timedelta(days=settings.session_idle_days), timedelta(days=settings.session_days)
+
+    async def signed_in_ago(age: timedelta) -> timedelta:
+        """Let the session have begun so long ago, use it, and say how much longer it lives from then."""
+        nonlocal tokens
+        async with db.connection() as connection:
+            await connection.execute(
+                "UPDATE sessions SET authenticated_at = now() - $2::interval WHERE id = $1",
+                UUID(tokens["session_id"]), age,
+            )  # fmt: skip
+            tokens = (await refresh(api, tokens["refresh_token"])).json()
+            return await connection.fetchval(
+                "SELECT expires_at - last_used_at FROM sessions WHERE id = $1", UUID(tokens["session_id"])
+            )
+
+    minute = timedelta(minutes=1)
+    assert abs(await signed_in_ago(timedelta()) - idle) < minute
+    assert abs(await signed_in_ago(whole - timedelta(days=2)) - timedelta(days=2)) < minute

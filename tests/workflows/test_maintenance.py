@@ -55,6 +55,38 @@ async def _link(db: Connection, user: UUID, expires: datetime, id: UUID) -> None
     )  # fmt: skip
 
 
+async def _reset(db: Connection, user: UUID, expires: datetime, id: UUID) -> None:
+    await db.execute(
+        "INSERT INTO password_resets (id, user_id, token_hash, expires_at) VALUES ($1, $2, $3, $4)",
+        id, user, id.bytes, expires,
+    )  # fmt: skip
+
+
+async def _change(db: Connection, user: UUID, expires: datetime, id: UUID) -> None:
+    await db.execute(
+        """INSERT INTO email_changes
+             (id, user_id, old_email, new_email, old_token_hash, new_token_hash, expires_at, ended_at)
+           VALUES ($1, $2, 'old', 'new', $3, $4, $5, now())""",
+        id, user, id.bytes, id.bytes + b"new", expires,
+    )  # fmt: skip
+
+
+async def _invitation(db: Connection, expires: datetime, id: UUID) -> None:
+    await db.execute(
+        """INSERT INTO invitations (id, email, full_name, roles, token_hash, expires_at, ended_at)
+           VALUES ($1, 'old', 'Asha Rao', '{support}', $2, $3, now())""",
+        id, id.bytes, expires,
+    )  # fmt: skip
+
+
+async def _challenge(db: Connection, user: UUID, expires: datetime, id: UUID) -> None:
+    await db.execute(
+        """INSERT INTO factor_challenges (id, user_id, purpose, token_hash, expires_at, password_mark)
+           VALUES ($1, $2, 'verify', $3, $4, $3)""",
+        id, user, id.bytes, expires,
+    )  # fmt: skip
+
+
 async def _left(db: Database, table: str, column: str, ids: list[UUID]) -> set[UUID]:
     query = f"SELECT {column} FROM {table} WHERE {column} = ANY ($1)"  # noqa: S608 - named below
     async with db.connection() as connection:
@@ -78,8 +110,11 @@ async def test_what_is_past_its_lifetime_is_removed_and_the_rest_is_kept(
         await _session(connection, user, now - sessions + HOUR, None, fresh)
         await _session(connection, user, now + DAY, now - sessions - HOUR, logged_out)
         await _session(connection, user, now + DAY, now - sessions + HOUR, kept_out)
-        await _link(connection, user, now - sessions - HOUR, past)
-        await _link(connection, user, now - sessions + HOUR, fresh)
+        for insert in (_link, _reset, _change, _challenge):
+            await insert(connection, user, now - sessions - HOUR, past)
+            await insert(connection, user, now - sessions + HOUR, fresh)
+        await _invitation(connection, now - sessions - HOUR, past)
+        await _invitation(connection, now - sessions + HOUR, fresh)
 
     done = await _keep_house(temporal, system)
 
@@ -87,8 +122,19 @@ async def test_what_is_past_its_lifetime_is_removed_and_the_rest_is_kept(
     assert await _left(db, "operations", "operation_id", [past, fresh]) == {fresh}
     assert await _left(db, "sessions", "id", [past, fresh, logged_out, kept_out]) == {fresh, kept_out}
     assert await _left(db, "refresh_tokens", "session_id", [past, fresh, logged_out]) == {fresh}
-    assert await _left(db, "email_tokens", "id", [past, fresh]) == {fresh}
-    assert set(done.removed) == {"claims", "operations", "sessions", "email_tokens"}
+    for table in ("email_tokens", "password_resets", "email_changes", "invitations", "factor_challenges"):
+        assert await _left(db, table, "id", [past, fresh]) == {fresh}
+    assert set(done.removed) == {
+        "claims",
+        "operations",
+        "sessions",
+        "known_devices",
+        "factor_challenges",
+        "email_tokens",
+        "password_resets",
+        "email_changes",
+        "invitations",
+    }
 
 
 async def test_more_than_one_batch_is_removed_in_one_round(db: Database, settings: Settings, now: datetime) -> None:

@@ -22,6 +22,7 @@ from amrutam.gateways.mail import FolderMailer, Mail, MailNotSent, MailRefused, 
 from amrutam.ids import new_id
 from amrutam.settings import Settings
 from amrutam.storage import auth as accounts
+from amrutam.storage import passwords
 from amrutam.storage.person_keys import PersonKeys
 from amrutam.storage.pool import Database
 from workflows.notification import SendMailWorkflow
@@ -120,7 +121,7 @@ async def test_a_workflow_holds_ids_and_neither_address_nor_link(
     payloads = [event.workflow_execution_started_event_attributes.input.payloads for event in history.events]
     opened = [payload for each in payloads for payload in await temporal.data_converter.decode(each)]
     assert message.token_id is not None
-    assert [set(each) for each in opened] == [{"event_id", "template", "user_id", "token_id"}]
+    assert [set(each) for each in opened] == [set(SendMail.model_fields)]
 
 
 @pytest.mark.parametrize("change", ["used_at = now()", "expires_at = now()"])
@@ -164,3 +165,17 @@ async def _once(db: Database, keyring: Keyring, settings: Settings, folder: Path
     """One attempt of the activity."""
     steps = NotificationActivities(db, FolderMailer(folder, SENDER), keyring, settings)
     return await ActivityEnvironment().run(steps.send_mail, message)
+
+
+async def test_a_reset_whose_link_is_used_is_not_sent(
+    db: Database, keyring: Keyring, settings: Settings, tmp_path: Path
+) -> None:
+    asked, token_id = await _asked_for(db, keyring), new_id()
+    message = SendMail(event_id=new_id(), template=Template.RESET_PASSWORD, user_id=asked.user_id, token_id=token_id)
+    async with db.transaction() as connection:
+        until = await connection.fetchval("SELECT now() + interval '1 hour'")
+        await passwords.insert_reset(connection, token_id, asked.user_id, token_id.bytes, until)
+    assert await _once(db, keyring, settings, tmp_path, message) is Delivery.SENT
+    async with db.transaction() as connection:
+        await passwords.end_resets(connection, asked.user_id)
+    assert await _once(db, keyring, settings, tmp_path, message) is Delivery.NOT_NEEDED
