@@ -112,14 +112,15 @@ def test_a_mark_tells_parts_apart_and_purposes_too(keyring: Keyring) -> None:
 
 
 def _claims() -> dict[str, Any]:
+    now = datetime.now(UTC)  # not the moment at which the tests were collected
     return {
         "iss": ISSUER,
         "aud": ISSUER,
         "sub": str(ROW),
         "sid": str(OTHER_ROW),
         "roles": ["patient"],
-        "iat": int(NOW.timestamp()),
-        "exp": int((NOW + timedelta(minutes=5)).timestamp()),
+        "iat": int(now.timestamp()),
+        "exp": int((now + timedelta(minutes=5)).timestamp()),
         "jti": str(ROW),
         "auth_time": int(NOW.timestamp()),
         "amr": ["pwd"],
@@ -131,8 +132,8 @@ def _signed(keyring: Keyring, claims: dict[str, Any], **head: str | None) -> str
     return jwt.encode(claims, keyring.signing_key(kid), "EdDSA", {"kid": kid, "typ": "at+jwt", **head})
 
 
-def _issued(tokens: AccessTokens, *, now: datetime = NOW) -> str:
-    return tokens.issue(WHO, now=now, auth_time=now, methods=["pwd"])
+def _issued(tokens: AccessTokens, *, ago: timedelta = timedelta(0)) -> str:
+    return tokens.issue(WHO, now=datetime.now(UTC) - ago, auth_time=NOW, methods=["pwd"])
 
 
 def test_a_token_names_its_person_session_and_roles(tokens: AccessTokens) -> None:
@@ -145,7 +146,7 @@ def test_a_token_as_the_contract_has_it_is_taken(tokens: AccessTokens, keyring: 
 
 def test_an_expired_token_is_told_apart(tokens: AccessTokens) -> None:
     with pytest.raises(TokenExpired):
-        tokens.check(_issued(tokens, now=NOW - timedelta(minutes=11)))
+        tokens.check(_issued(tokens, ago=timedelta(minutes=11)))
 
 
 def test_a_token_whose_claims_were_changed_is_refused(tokens: AccessTokens) -> None:
