@@ -27,6 +27,7 @@ from amrutam.leaving import leave
 from amrutam.preflight import check_database, database_state, load
 from amrutam.relay import Relay, mark_sessions, refresh_caches, send_mails
 from amrutam.settings import Settings, SettingsError
+from amrutam.settling import settle
 from amrutam.storage.breaker import redis_client
 from amrutam.storage.cache import Cache
 from amrutam.storage.lock import Lock
@@ -133,6 +134,7 @@ async def run(settings: Settings, keyring: Keyring, queues: Sequence[str], stop:
             following = group.create_task(follow(settings.amrutam_keyring, keyring, clients.use))
             relaying = group.create_task(relay.run())
             workers = [build_worker(queue, settings, keyring, clients) for queue in queues]
+            settle()
             running = [group.create_task(worker.run()) for worker in workers]
             await stop.wait()
             relaying.cancel()

@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     temporal_tls_key: Path | None = Field(None, description="its key, PEM")
     temporal_tls_ca: Path | None = Field(None, description="the authority that signed the server's certificate, PEM")
     workflow_cache_size: int = Field(
-        1000, ge=0, description="workflows that a worker keeps in memory, about 0.15 MiB each; others are replayed"
+        200, ge=0, description="workflows that a worker keeps in memory, about 0.15 MiB each; others are replayed"
     )
     temporal_retention_days: int = Field(30, ge=1, description="how long closed workflows stay readable")
 

@@ -11,6 +11,7 @@ from amrutam.crypto import OPERATIONS, Keyring
 from amrutam.keyring_file import follow
 from amrutam.passwords import Passwords
 from amrutam.settings import Settings
+from amrutam.settling import settle
 from amrutam.storage.admission import Admissions
 from amrutam.storage.breaker import redis_client
 from amrutam.storage.cache import Cache
@@ -131,6 +132,7 @@ def create_app(settings: Settings, keyring: Keyring) -> "Sanic[Any, Any]":
         app.ctx.services = services
         app.ctx.operators = OperatorPort(settings.metrics_host, settings.metrics_port, lambda: detail(services))
         app.ctx.operators.start()
+        settle()
 
     async def stop(_: "Sanic[Any, Any]") -> None:
         app.ctx.operators.stop()
