@@ -24,7 +24,7 @@ from amrutam.gateways.checkpoints import CheckpointFolder
 from amrutam.gateways.mail import mailer_for
 from amrutam.keyring_file import follow
 from amrutam.leaving import leave
-from amrutam.preflight import check_database, database_state, load
+from amrutam.preflight import database_state, load_and_check
 from amrutam.relay import Relay, mark_sessions, refresh_caches, send_mails
 from amrutam.settings import Settings, SettingsError
 from amrutam.settling import settle
@@ -58,11 +58,10 @@ class Clients:
 
     @classmethod
     async def open(cls, settings: Settings, keyring: Keyring) -> "Clients":
-        """Connect to Temporal and check the database. Raises SettingsError, DatabaseUnavailable, RuntimeError."""
+        """Connect to Temporal; the database is connected to when it is needed. Raises RuntimeError."""
         db = await Database.connect(
             settings.database_url.get_secret_value(), size=settings.database_pool_size, application="amrutam-worker"
         )
-        await check_database(db, settings)
         redis = redis_client(settings.redis_url.get_secret_value())
         scripts = Scripts(settings.redis_url.get_secret_value())
         keys = keyring.master.sealing(OPERATIONS)
@@ -165,8 +164,8 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"no such queue: {', '.join(sorted(unknown))}; there are {', '.join(QUEUES)}\n")
         return 2
     try:
-        settings, keyring = load()
-        uvloop.run(serve(settings, keyring, queues))  # writes to sockets at half the cost of asyncio's own loop
+        settings, keyring = load_and_check()
+        uvloop.run(serve(settings, keyring, queues))  # the loop that the API runs on
     except SettingsError as error:
         sys.stderr.write(f"amrutam worker cannot start:\n{error}\n")
         return 2

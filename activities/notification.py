@@ -84,6 +84,9 @@ class NotificationActivities:
         if link_id and person.link_until:
             values["token"] = accounts.link_token(self._keyring, link_id, _LINKS[message.template])
             values["link_until"] = _wall_clock(person.link_until, person.time_zone)
+        if person.asked_at:
+            values["role"] = " and ".join(person.roles)
+            values["asked_at"] = _wall_clock(person.asked_at, person.time_zone)
         return values
 
 

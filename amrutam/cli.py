@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import asyncpg
+from pydantic import SecretStr
 
 from amrutam import migrations
 from amrutam.commands import admin, audit, keys, mfa, routes
@@ -17,7 +18,7 @@ from amrutam.crypto import KeyringError
 from amrutam.domain.wallclock import use_pinned_tzdata
 from amrutam.migrations import MigrationError
 from amrutam.preflight import load
-from amrutam.settings import SettingsError
+from amrutam.settings import MIGRATES_BY_TLS, SettingsError, has_verified_tls
 from amrutam.storage.pool import Database, DatabaseUnavailable
 
 # Commands that have a file of their own.
@@ -34,6 +35,8 @@ def migrate(_: argparse.Namespace) -> int:
     url, mode = os.environ.get("MIGRATION_DATABASE_URL"), os.environ.get("AMRUTAM_MODE", "production")
     if not url:
         raise SettingsError("MIGRATION_DATABASE_URL: needed, the postgresql:// URL of the role that owns the schema")
+    if mode != "demo" and not has_verified_tls(SecretStr(url)):
+        raise SettingsError(MIGRATES_BY_TLS)
     asyncio.run(migrations.apply(url, mode, migrations.read(), _say))
     _say("the schema is up to date")
     return 0

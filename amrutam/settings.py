@@ -3,10 +3,12 @@
 `AMRUTAM_MODE` is `production` when unset. Secrets are `SecretStr`, so that neither a log nor a traceback shows them.
 """
 
+from collections.abc import Iterable
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -16,6 +18,9 @@ from amrutam.domain.common import Role
 # They see other people's health data, or open doors to it.
 MUST_HAVE_MFA = frozenset({Role.DOCTOR, Role.SUPPORT, Role.ADMIN})
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+# OWASP's least for argon2id, for which it gives both together.
+LEAST_MEMORY_KIB, LEAST_PASSES = 19 * 1024, 2
+MIGRATES_BY_TLS = "MIGRATION_DATABASE_URL: needs ?sslmode=verify-full (plain-text connections are refused)"
 
 
 class SettingsError(Exception):
@@ -82,7 +87,7 @@ class Settings(BaseSettings):
     max_unpaid_holds: int = Field(3, ge=1, description="unpaid times a patient may hold at once")
     max_expired_holds: int = Field(5, ge=1, description="unpaid holds a patient may let run out in 24 hours")
 
-    access_token_seconds: int = Field(600, ge=60, description="life of an access token")
+    access_token_seconds: int = Field(600, ge=60, le=3600, description="life of an access token")
     session_days: int = Field(30, ge=1, description="life of a session and its refresh tokens")
     session_idle_days: int = Field(14, ge=1, description="a session that is not used for so long is over before that")
     verification_hours: int = Field(24, ge=1, description="life of the link in a verification mail")
@@ -145,32 +150,73 @@ class Settings(BaseSettings):
         return faults
 
     def _production_faults(self) -> list[str]:
-        smtp = self.smtp_url.get_secret_value() if self.smtp_url else ""
         rules = {
-            "DATABASE_URL: needs ?sslmode=verify-full (plain-text connections are refused)": _verified_tls(
+            "DATABASE_URL: needs ?sslmode=verify-full (plain-text connections are refused)": has_verified_tls(
                 self.database_url
             ),
+            MIGRATES_BY_TLS: self.migration_database_url is None or has_verified_tls(self.migration_database_url),
             "REDIS_URL: needs rediss:// (plain-text connections are refused)": (
                 self.redis_url.get_secret_value().startswith("rediss://")
             ),
             "TEMPORAL_TLS_CERT, TEMPORAL_TLS_KEY: needed, Temporal is reached by mTLS only": bool(
                 self.temporal_tls_cert and self.temporal_tls_key
             ),
-            "SMTP_URL: needed, as smtps:// or smtp:// with ?starttls=required": (
-                smtp.startswith("smtps://") or "starttls=required" in smtp
+            "SMTP_URL: needed, as smtps:// or smtp:// with ?starttls=required": bool(
+                self.smtp_url and _sends_by_tls(self.smtp_url)
             ),
             "MAIL_FOLDER: local mail exists in demo mode only": self.mail_folder is None,
             "AUDIT_CHECKPOINT_FOLDER: needed, outside the database's machine": self.audit_checkpoint_folder is not None,
-            "CORS_ORIGINS: * is refused, name each origin": "*" not in self.cors_origins,
-            "TRUSTED_PROXIES: a network of every address is no proxy of yours": all(
-                network.prefixlen for network in self.trusted_proxies
+            "CORS_ORIGINS: name each origin, as https://app.example.org; *, null and http:// are refused": all(
+                map(_is_https_origin, self.cors_origins)
             ),
+            "TRUSTED_PROXIES: every address together is no proxy of yours": not _cover_everything(self.trusted_proxies),
             "RATE_LIMIT_FACTOR: exists in demo mode only": self.rate_limit_factor == 1,
             "REQUIRE_MFA_ROLES: doctor, support and admin need a second factor": self.mfa_roles >= MUST_HAVE_MFA,
+            f"PASSWORD_MEMORY_KIB: at least {LEAST_MEMORY_KIB}": self.password_memory_kib >= LEAST_MEMORY_KIB,
+            f"PASSWORD_PASSES: at least {LEAST_PASSES}": self.password_passes >= LEAST_PASSES,
             "PUBLIC_URL: needs https://": self.public_url.startswith("https://"),
         }
         return [fault for fault, kept in rules.items() if not kept]
 
 
-def _verified_tls(url: SecretStr) -> bool:
-    return parse_qs(urlsplit(url.get_secret_value()).query).get("sslmode") == ["verify-full"]
+def has_verified_tls(url: SecretStr) -> bool:
+    """Whether a postgresql:// URL asks for TLS and the right certificate."""
+    parts = _parts(url)
+    return parts is not None and parse_qs(parts.query).get("sslmode") == ["verify-full"]
+
+
+def is_local(url: SecretStr) -> bool:
+    """Whether a URL leads to this very machine."""
+    parts = _parts(url)
+    return parts is not None and parts.hostname in LOOPBACK
+
+
+def _sends_by_tls(url: SecretStr) -> bool:
+    """As `SmtpMailer` reads it."""
+    parts = _parts(url)
+    if parts is None or not parts.hostname:
+        return False
+    return parts.scheme == "smtps" or (parts.scheme == "smtp" and parse_qs(parts.query).get("starttls") == ["required"])
+
+
+def _is_https_origin(text: str) -> bool:
+    """Whether it is what a browser sends as `Origin`: scheme, host and port, nothing else."""
+    parts = _parts(SecretStr(text))
+    if parts is None or not parts.hostname or {"*", "@"} & set(parts.netloc):
+        return False
+    return text == f"https://{parts.netloc}"
+
+
+def _parts(url: SecretStr) -> SplitResult | None:
+    """None for what is no URL. The error would quote it."""
+    try:
+        return urlsplit(url.get_secret_value())
+    except ValueError:
+        return None
+
+
+def _cover_everything(networks: Iterable[IPvAnyNetwork]) -> bool:
+    """Whether some of them, taken together, are all of IPv4 or all of IPv6."""
+    four = collapse_addresses(each for each in networks if isinstance(each, IPv4Network))
+    six = collapse_addresses(each for each in networks if isinstance(each, IPv6Network))
+    return any(each.prefixlen == 0 for each in (*four, *six))

@@ -46,8 +46,17 @@ class Api:
             writer.close()
         self._idle.clear()
 
+    def _kept(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """An idle socket that the server has not closed meanwhile, as it does after a while."""
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return None
+
     async def _send(self, request: bytes) -> Reply:
-        reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection(LOOPBACK, self._port)
+        reader, writer = self._kept() or await asyncio.open_connection(LOOPBACK, self._port)
         try:
             writer.write(request)
             async with asyncio.timeout(ANSWER_SECONDS):

@@ -1,6 +1,5 @@
 """`python -m web`: the API, one process and one event loop. More of it is more processes behind one balancer."""
 
-import asyncio
 import sys
 import time
 from typing import Any, cast
@@ -10,7 +9,7 @@ from sanic.server import HttpProtocol
 
 from amrutam.domain.wallclock import use_pinned_tzdata
 from amrutam.leaving import leave
-from amrutam.preflight import check, load
+from amrutam.preflight import load_and_check
 from amrutam.settings import SettingsError
 from amrutam.storage.pool import DatabaseUnavailable
 from amrutam.telemetry import configure_logging
@@ -57,8 +56,7 @@ def main() -> int:
     configure_logging("web")
     forward_core_logs()
     try:
-        settings, keyring = load()
-        asyncio.run(check(settings))
+        settings, keyring = load_and_check()
     except SettingsError as error:
         sys.stderr.write(f"amrutam web cannot start:\n{error}\n")
         return 2

@@ -3,7 +3,9 @@
 No answer, and no time that an answer takes, tells a stranger whether an address has an account.
 """
 
+from datetime import timedelta
 from typing import Literal
+from uuid import UUID
 
 from amrutam.domain import errors
 from amrutam.domain.auth import (
@@ -19,9 +21,11 @@ from amrutam.domain.common import Message, Role
 from amrutam.ids import new_id
 from amrutam.storage import audit, doctor, events
 from amrutam.storage import auth as accounts
+from amrutam.storage.auth import Registration
 from amrutam.storage.pool import Connection
 from web import email_change, links, sign_in
 from web.context import Answer, Call
+from web.denials import note_asked
 from web.limits import guessing
 from web.quotas import PASSWORD
 from web.routing import EVERYONE, Feature
@@ -29,6 +33,9 @@ from web.second_factor import LoginAnswer, after_password
 from web.sign_in import UNSTORED, as_actor
 
 auth = Feature("auth")
+
+A_DAY = timedelta(days=1)
+REGISTER = "account.register"
 
 
 class VerificationSent(Message):
@@ -73,12 +80,14 @@ async def register(call: Call, command: Register) -> Answer:
 )
 async def resend_verification(call: Call, command: ResendVerification) -> Answer:
     """Ask for another mail. The answer is the same for every address."""
+    action = "account.ask_for_verification"
     async with links.evenly(), call.services.db.transaction() as db:
         account = await accounts.lock_by_email(db, command.email)
-        if account and not account.verified and await accounts.live_email_tokens(db, account.id) < links.MOST_LIVE:
-            await links.send_verification(call, db, account.id, account.password_hash)
-            actor = as_actor(call, account.id, account.roles)
-            await audit.append(db, actor, "account.ask_for_verification", account.id)
+        if account and not account.verified:
+            await links.send_again(call, db, account)
+            await audit.append(db, as_actor(call, account.id, account.roles), action, account.id)
+        else:
+            await note_asked(call, db, action, account.id if account else None, command.email)
     return Answer(VerificationSent(), 202, UNSTORED)
 
 
@@ -123,27 +132,35 @@ async def jwks(call: Call) -> Answer:
 
 
 async def _register(call: Call, db: Connection, command: Register, password_hash: str) -> None:
-    """A new account, or what is fit for one that is there."""
+    """A new account, or what is fit for one that is there: nothing of it changes before a link is opened."""
     keys, roles, user_id = call.services.person_keys, [command.role], new_id()
     if await accounts.insert(db, keys, user_id, command.email, password_hash, roles, command):
         await events.append(db, AccountRegistered(subject=user_id))
+        confirmed = False
     else:
         known = await accounts.lock_by_email(db, command.email)
         if known is None:  # erased in this very moment
             raise errors.Unavailable
-        if known.verified:
-            await events.append(db, RegistrationRepeated(subject=known.id))
-            return
-        user_id = known.id
-        await accounts.replace_unverified(db, keys, user_id, password_hash, roles, command)
-    await audit.append(db, as_actor(call, user_id, roles), "account.register", user_id)
-    await links.send_verification(call, db, user_id, password_hash)
+        user_id, confirmed = known.id, known.verified
+    await accounts.remember_password(db, user_id, password_hash, links.verification_until(call))
+    if confirmed:
+        await _tell_owner(call, db, user_id, command.email)
+        return
+    await audit.append(db, as_actor(call, user_id, roles), REGISTER, user_id)
+    await links.send_verification(call, db, user_id, Registration(password_hash, roles, command.bare(), call.now))
+
+
+async def _tell_owner(call: Call, db: Connection, user_id: UUID, email: str) -> None:
+    """Somebody asked for an account with the address of a confirmed one. Its owner gets a few such mails a day."""
+    if await audit.times(db, REGISTER, user_id, call.now - A_DAY, links.MOST_LIVE) < links.MOST_LIVE:
+        await events.append(db, RegistrationRepeated(subject=user_id))
+    await note_asked(call, db, REGISTER, user_id, email)
 
 
 async def _verify(call: Call, hashed: bytes) -> bool:
     """Confirm the account of a link. False when the link is unknown, used or too old."""
     async with call.services.db.transaction() as db:
-        account = await accounts.verify_by_token(db, hashed)
+        account = await accounts.verify_by_token(db, call.services.person_keys, hashed)
         if account is None:
             return False
         if Role.DOCTOR in account.roles:

@@ -1,4 +1,4 @@
-"""What was refused to somebody is noted too: a wrong password, and what is not theirs."""
+"""What was refused to somebody is noted too, a wrong password or what is not theirs; and what strangers ask for."""
 
 from uuid import UUID
 
@@ -7,7 +7,7 @@ import structlog
 from amrutam.domain.audit import Outcome
 from amrutam.domain.errors import Forbidden, NotYours
 from amrutam.storage import audit
-from amrutam.storage.pool import DatabaseUnavailable
+from amrutam.storage.pool import Connection, DatabaseUnavailable
 from web.context import Call
 
 log = structlog.get_logger()
@@ -34,6 +34,17 @@ async def note_failed_sign_in(call: Call, account_id: UUID | None, email: str) -
 
     Takes the same steps for both, so that their time does not tell which it was.
     """
-    mark = UUID(bytes=call.services.keyring.mark("audit.unknown_address", email.lower().encode())[:16])
+    mark = _mark(call, email)
     async with call.services.db.connection() as db:
         await audit.append_stranger(db, call.origin, "auth.login", account_id or mark)
+
+
+async def note_asked(call: Call, db: Connection, action: str, account_id: UUID | None, email: str) -> None:
+    """Note what somebody, perhaps not its owner, asked for with an address: on its account, else on a mark of it."""
+    subject = account_id or _mark(call, email)
+    await audit.append_stranger(db, call.origin, action, subject, outcome=Outcome.DONE)
+
+
+def _mark(call: Call, email: str) -> UUID:
+    """Of an address that is no account. The same each time, and tells nobody the address."""
+    return UUID(bytes=call.services.keyring.mark("audit.unknown_address", email.lower().encode())[:16])

@@ -7,13 +7,20 @@ from uuid import UUID
 from amrutam.domain import errors
 from amrutam.domain.auth import AccountVerified, Profile
 from amrutam.domain.common import Message, Role
-from amrutam.domain.staff import AcceptInvitation, Invitation, InvitationAccepted, InviteStaff, StaffInvited
+from amrutam.domain.staff import (
+    AcceptInvitation,
+    Invitation,
+    InvitationAccepted,
+    InviteStaff,
+    OpenInvitation,
+    StaffInvited,
+)
 from amrutam.ids import new_id
 from amrutam.storage import audit, doctor, events
 from amrutam.storage import auth as accounts
 from amrutam.storage import invitations as storage
 from amrutam.storage.pool import Connection
-from web import links
+from web import links, paging
 from web.context import Answer, Call
 from web.idempotency import once
 from web.limits import guessing
@@ -23,6 +30,7 @@ from web.sign_in import UNSTORED, as_actor
 
 invitations = Feature("invitations")
 
+EVERY_INVITATION = "staff of this installation"
 HAS_ACCOUNT = "This address has an account; its roles can be changed."
 
 
@@ -33,11 +41,18 @@ class Accepted(Message):
     email: str
 
 
+class InvitationPage(Message):
+    """Invitations that are open, the newest first."""
+
+    items: list[OpenInvitation]
+    next_cursor: str | None
+
+
 @invitations.route(
     "POST",
     "/v1/admin/invitations",
     allow=[Role.ADMIN],
-    owns="staff of this installation",
+    owns=EVERY_INVITATION,
     answers={201: Invitation},
     errors=[errors.InvalidState],
     idempotency=Idempotency.REQUIRED,
@@ -53,6 +68,8 @@ async def invite(call: Call, command: InviteStaff) -> Answer:
     )
 
     async def edit(db: Connection) -> bytes:
+        if not await storage.may_invite(db, call.user_id):  # not any more, since the request came
+            raise errors.Forbidden
         known = await accounts.find_by_email(db, command.email)
         if known and known.verified:
             raise errors.InvalidState(HAS_ACCOUNT)
@@ -65,6 +82,45 @@ async def invite(call: Call, command: InviteStaff) -> Answer:
         return made.model_dump_json().encode()
 
     return Answer(await once(call, edit), 201)
+
+
+@invitations.route(
+    "GET",
+    "/v1/admin/invitations",
+    allow=[Role.ADMIN],
+    owns=EVERY_INVITATION,
+    answers={200: InvitationPage},
+    errors=[errors.InvalidCursor],
+    audited=True,
+)
+async def list_open(call: Call, query: paging.Page) -> Answer:
+    """Which invitations can still be used, the newest first."""
+    before = paging.position(call, query)
+    async with call.services.db.connection() as db:
+        found = await storage.page(db, before, query.limit + 1)
+        await audit.append(db, call.actor, "staff.list_invitations", call.user_id)
+    shown = found[: query.limit]
+    next_cursor = paging.cursor(call, query, shown[-1].id) if len(found) > query.limit else None
+    return Answer(InvitationPage(items=shown, next_cursor=next_cursor))
+
+
+@invitations.route(
+    "DELETE",
+    "/v1/admin/invitations/{id}",
+    allow=[Role.ADMIN],
+    owns=EVERY_INVITATION,
+    answers={204: None},
+    errors=[errors.NotFound],
+    audited=True,
+    step_up=True,
+)
+async def withdraw(call: Call, id: UUID) -> Answer:
+    """Withdraw an invitation that was not accepted yet: its link leads nowhere from now on."""
+    async with call.services.db.transaction() as db:
+        if not await storage.withdraw(db, id):
+            raise errors.NotFound
+        await audit.append(db, call.actor, "staff.withdraw_invitation", id)
+    return Answer(status=204)
 
 
 @invitations.route(

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from amrutam.domain.errors import DomainError, RateLimited, Unavailable
-from amrutam.domain.limits import ACCOUNT, DEVICE, HERE, NETWORK, SECOND
+from amrutam.domain.limits import ACCOUNT, DEVICE, DEVICES, HERE, NETWORK, SECOND
 from amrutam.storage.guessing import Counter
 from amrutam.telemetry import LIMITED
 from amrutam.tokens import Principal
@@ -60,7 +60,7 @@ async def guessing(call: Call, purpose: str, subject: str = "", user_id: UUID | 
     `subject` whose it is, in any way that is the same each time and the same for accounts that are not there. With
     neither subject nor `user_id` only the network's guesses count: for secrets that nobody guesses one by one.
     """
-    counters = _counters(call, purpose, subject, user_id)
+    counters = await _counters(call, purpose, subject, user_id)
     wait = await call.services.guessing.take(counters)
     if wait:
         LIMITED.labels("guessing").inc()
@@ -78,11 +78,18 @@ async def guessing(call: Call, purpose: str, subject: str = "", user_id: UUID | 
     await call.services.guessing.settle(counters, right=True)
 
 
-def _counters(call: Call, purpose: str, subject: str, user_id: UUID | None) -> list[Counter]:
-    """A known device counts for itself alone, so that whatever strangers do its person can sign in."""
-    device = known_device(call, user_id)
+async def _counters(call: Call, purpose: str, subject: str, user_id: UUID | None) -> list[Counter]:
+    """Known devices count apart from strangers, so that whatever those do the person can sign in.
+
+    All of one account's also count together, and a new password does not begin that count anew: whoever may give
+    themselves known devices, or change the password, has no more guesses at the second factor for it.
+    """
+    device = await known_device(call, user_id)
     if device:
-        return [Counter(f"{purpose}/device/{device}", DEVICE, clears=True)]
+        return [
+            Counter(f"{purpose}/device/{device}", DEVICE, clears=True),
+            Counter(f"{purpose}/devices/{user_id}", DEVICES, clears=False),
+        ]
     network = network_of(call.address)
     # In demo everybody shares one address.
     counters = [Counter(f"network/{network}", NETWORK.scaled(call.services.settings.rate_limit_factor), clears=False)]

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -14,11 +14,13 @@ from amrutam.domain.errors import Fault, ValidationFailed
 from amrutam.ids import new_id
 from amrutam.storage import auth as accounts
 from amrutam.storage import events
+from amrutam.storage.auth import Account, Registration
 from amrutam.storage.pool import Connection
 from web.context import Call
 
-# Longer than the work behind these answers takes, so that their time does not show what there was to do.
-EVEN_SECONDS = 0.15
+# Longer than the work behind these answers takes (two hashes of a password, and some rows), so that their time does not
+# show what there was to do.
+EVEN_SECONDS = 0.25
 # So many links of one kind may be good at once for one account: whoever asks again and again fills nobody's mailbox.
 MOST_LIVE = 5
 
@@ -34,14 +36,29 @@ def bad_link() -> ValidationFailed:
     return ValidationFailed(faults=[Fault(pointer="/token", code="invalid_token", detail=detail)])
 
 
-async def send_verification(call: Call, db: Connection, user_id: UUID, password_hash: str) -> None:
-    """Have a link mailed that confirms the address. The event carries the token's id alone: whoever sends the mail
-    derives the token from it.
+def verification_until(call: Call) -> datetime:
+    """When a link that is asked for now is good no more."""
+    return call.now + timedelta(hours=call.services.settings.verification_hours)
+
+
+async def send_again(call: Call, db: Connection, account: Account) -> None:
+    """Have another link mailed that confirms what an account's first registration said, unless enough are good."""
+    first = await accounts.first_registration(db, call.services.person_keys, account)
+    if first:
+        await send_verification(call, db, account.id, first)
+
+
+async def send_verification(call: Call, db: Connection, user_id: UUID, registration: Registration) -> None:
+    """Have a link mailed that confirms the address and puts the registration into force, unless enough links are good.
+
+    The event carries the token's id alone: whoever sends the mail derives the token from it.
     """
-    token_id = new_id()
+    if await accounts.live_email_tokens(db, user_id) >= MOST_LIVE:
+        return
+    token_id, keys = new_id(), call.services.person_keys
     token_hash = accounts.token_hash(accounts.link_token(call.services.keyring, token_id))
-    good_until = call.now + timedelta(hours=call.services.settings.verification_hours)
-    await accounts.insert_email_token(db, token_id, user_id, token_hash, password_hash, good_until)
+    until = verification_until(call)
+    await accounts.insert_email_token(db, keys, token_id, user_id, token_hash, registration, until)
     await events.append(db, AccountVerificationRequested(subject=user_id, token_id=token_id))
 
 

@@ -19,7 +19,7 @@ from amrutam.domain.mfa import (
     VerifyFactor,
 )
 from amrutam.domain.sessions import Session
-from amrutam.storage import audit, events, mfa
+from amrutam.storage import audit, events, mfa, sessions
 from amrutam.storage import auth as accounts
 from amrutam.storage.auth import Account
 from amrutam.storage.mfa import Enrolled
@@ -142,7 +142,10 @@ async def verify(call: Call, command: VerifyFactor) -> Answer:
     limit=PASSWORD,
 )
 async def disable(call: Call, command: DisableFactor) -> Answer:
-    """Do without a second factor again. Needs both: the password, and a code of the app or a recovery code."""
+    """Do without a second factor again. Needs both: the password, and a code of the app or a recovery code.
+
+    That it was shown counts no more: access tokens that say so are to be exchanged (`/v1/auth/refresh`).
+    """
     async with call.services.db.connection() as db:
         account = await _account(call, db)
         if not await mfa.is_on(db, account.id):
@@ -152,9 +155,11 @@ async def disable(call: Call, command: DisableFactor) -> Answer:
     async with call.services.db.transaction() as db:
         await use(call, db, account, proof)
         await mfa.remove(db, account.id)
+        versions = await sessions.outdate_tokens(db, account.id)
         await mfa.forget_shown(db, account.id)
         await audit.append(db, call.actor, "mfa.disable", account.id)
         await events.append(db, MfaDisabled(subject=account.id))
+    await call.services.markers.note(versions)
     return Answer(status=204)
 
 

@@ -53,7 +53,7 @@ def install(app: "Sanic[Any, Any]", settings: Settings) -> None:
         headers = response.headers
         for name, value in always.items():
             headers.setdefault(name, value)
-        headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+        headers.setdefault("Content-Security-Policy", "default-src 'none'; base-uri 'none'; frame-ancestors 'none'")
         headers["X-Request-Id"] = _context(request, "request_id", "")
         if _context(request, "personal", default=False):
             headers.setdefault("Cache-Control", "no-store")

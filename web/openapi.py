@@ -62,7 +62,8 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
             "UTC, money is in minor units, lists are paged by cursor, refusals are problems (RFC 9457). `RateLimit` "
             "says what is left of your limit and in how many seconds all of it is back. Send the `X-Device-Token` "
             "of an earlier sign-in with the next one, where cookies are not kept: a known device is not kept waiting "
-            "for what strangers try.",
+            "for what strangers try. It is good for a year, and until the password changes or all is signed out; each "
+            "sign-in gives a fresh one.",
         },
         "servers": [{"url": "/"}],
         "tags": [{"name": name} for name in dict.fromkeys(route.feature for route in routes)],

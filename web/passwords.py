@@ -27,12 +27,16 @@ from amrutam.storage.passwords import Holder
 from amrutam.storage.pool import Connection
 from web import links
 from web.context import Answer, Call
+from web.denials import note_asked
+from web.devices import device_headers, known_device
 from web.limits import guessing
 from web.quotas import PASSWORD
 from web.routing import EVERYONE, Feature
 from web.sign_in import UNSTORED, as_actor
 
 passwords = Feature("passwords")
+
+ASK_FOR_RESET = "account.ask_for_reset"
 
 
 class ResetSent(Message):
@@ -62,6 +66,8 @@ async def forgot(call: Call, command: ForgotPassword) -> Answer:
         account = await accounts.lock_by_email(db, command.email)
         if account:
             await _send_link(call, db, account)
+        else:
+            await note_asked(call, db, ASK_FOR_RESET, None, command.email)
     return Answer(ResetSent(), 202, UNSTORED)
 
 
@@ -106,8 +112,9 @@ async def reset(call: Call, command: ResetPassword) -> Answer:
     limit=PASSWORD,
 )
 async def change(call: Call, command: ChangePassword) -> Answer:
-    """Choose another password by the present one. The caller's other sessions end."""
+    """Choose another password by the present one. The caller's other sessions end; other devices are unknown."""
     holder = await known(call, command.current_password)
+    device = await known_device(call, holder.id)
     keep = call.principal.session_id if call.principal else None
     if command.new_password == command.current_password:
         fault = Fault(pointer="/new_password", code="unchanged", detail="is the present password")
@@ -118,8 +125,9 @@ async def change(call: Call, command: ChangePassword) -> Answer:
         if not await storage.replace(db, holder.id, holder.password_hash, new_hash):
             raise errors.OperationInProgress  # a reset, or a sign-in that hashed it anew, was quicker
         ended = await _changed(db, call.actor, "account.change_password", keep=keep)
+        still_known = await device_headers(call, db, holder.id) if device else {}
     await call.services.markers.note(ended)
-    return Answer(status=204)
+    return Answer(status=204, headers=still_known)
 
 
 async def known(call: Call, password: SecretStr) -> Holder:
@@ -154,12 +162,11 @@ async def _changed(db: Connection, actor: Actor, action: str, *, keep: UUID | No
 async def _send_link(call: Call, db: Connection, account: Account) -> None:
     """A link to a confirmed address; one that confirms it to another, as nobody signs in before that."""
     if not account.verified:
-        if await accounts.live_email_tokens(db, account.id) < links.MOST_LIVE:
-            await links.send_verification(call, db, account.id, account.password_hash)
+        await links.send_again(call, db, account)
     elif await storage.live_resets(db, account.id) < links.MOST_LIVE:
         token_id = new_id()
         hashed = accounts.token_hash(accounts.link_token(call.services.keyring, token_id, storage.RESET_LINK))
         good_until = call.now + timedelta(minutes=call.services.settings.reset_minutes)
         await storage.insert_reset(db, token_id, account.id, hashed, good_until)
         await events.append(db, PasswordResetRequested(subject=account.id, token_id=token_id))
-    await audit.append(db, as_actor(call, account.id, account.roles), "account.ask_for_reset", account.id)
+    await audit.append(db, as_actor(call, account.id, account.roles), ASK_FOR_RESET, account.id)

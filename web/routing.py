@@ -194,9 +194,7 @@ async def _enter(route: Route, call: Call) -> None:
     """
     enrolling = route.factor is FactorRule.ENROLLING and is_enrolling(call)
     try:
-        if route.browser:
-            await authenticate_browser(call)
-        elif not enrolling:
+        if not (route.browser or enrolling):
             authenticate(call)
     except DomainError:
         if route.limit:
@@ -205,9 +203,12 @@ async def _enter(route: Route, call: Call) -> None:
     marker = await limits.admit(call, route.limit) if route.limit else None
     if enrolling:
         await begin_enrolling(call)
+        return
+    if route.browser:  # once its network has paid, so that a stranger's cookies cost no query without end
+        await authenticate_browser(call)
     elif call.principal:
-        if not route.browser:  # whose session was read just now
-            await call.services.markers.check(call.principal.session_id, call.principal.token_version, marker)
+        await call.services.markers.check(call.principal.session_id, call.principal.token_version, marker)
+    if call.principal:
         if not call.roles & call.principal.roles:
             raise Forbidden
         if is_missing(call, route.factor, step_up=route.step_up):

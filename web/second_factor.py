@@ -87,11 +87,13 @@ async def still_wanted(call: Call, account: Account, device_name: str | None) ->
 
 
 async def _challenge(call: Call, account: Account, purpose: Purpose, device_name: str | None) -> tuple[str, int]:
-    """A new challenge's token, and the seconds for which it is good."""
+    """A new challenge's token, and the seconds for which it is good. It is noted: no session tells of this sign-in."""
     token = secrets.token_urlsafe(32)
     good_until = call.now + CHALLENGE_LIFE
-    async with call.services.db.connection() as db:
+    actor = sign_in.as_actor(call, account.id, account.roles)
+    async with call.services.db.transaction() as db:
         await mfa.insert_challenge(db, new_id(), account.id, purpose, token_hash(token), device_name, good_until)
+        await audit.append(db, actor, "auth.show_password", account.id)
     return token, int(CHALLENGE_LIFE.total_seconds())
 
 

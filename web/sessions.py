@@ -18,7 +18,7 @@ from web.context import Answer, Call
 from web.factor import FactorRule
 from web.paging import Page
 from web.routing import EVERYONE, Feature
-from web.sign_in import SignedIn, expiry, signed_in
+from web.sign_in import SignedIn, as_actor, expiry, signed_in
 
 signing_in = Feature("sessions")
 
@@ -50,6 +50,8 @@ async def refresh(call: Call, command: Refresh) -> Answer:
             keys, hashed = call.services.person_keys, accounts.token_hash(fresh)
             ends = expiry(call, token.session.authenticated_at)
             await sessions.rotate(db, keys, token.session, call.address, ends, used=used, fresh=hashed)
+            who = as_actor(call, token.session.user_id, token.session.roles)
+            await audit.append(db, who, "auth.refresh", token.session.id)
         elif token and verdict is Verdict.END_SESSION:
             ended |= await sessions.end(db, token.session.user_id, [token.session.id])
             await audit.append_system(db, "auth.refresh_token_reused", token.session.id)
@@ -92,7 +94,7 @@ async def logout(call: Call, command: LogOut) -> Answer:
     factor=FactorRule.MAY_BE_MISSING,
 )
 async def logout_all(call: Call) -> Answer:
-    """End every session of yours, this one too. Their tokens stop working at once, on every device."""
+    """End every session of yours, this one too. Their tokens stop working at once, and no device is known."""
     async with call.services.db.transaction() as db:
         ended = await sessions.end_all(db, call.user_id)
         await audit.append(db, call.actor, "auth.logout_all", call.user_id)

@@ -25,7 +25,7 @@ from web import links
 from web.addresses import network_of
 from web.context import Answer, Call
 from web.denials import note_failed_sign_in
-from web.devices import HEADER, device_headers, known_device
+from web.devices import HEADER, device_headers, recognised_device
 from web.limits import guessing
 from web.parsing import header
 
@@ -46,25 +46,33 @@ class SignedIn(Message):
 async def recognise(call: Call, email: str, password: SecretStr) -> Account:
     """Whose address and password these are.
 
-    Raises InvalidCredentials for both alike, RateLimited, and to who knows the password EmailUnverified, Forbidden.
+    Raises InvalidCredentials for both alike, RateLimited, and to who knows the password Forbidden; EmailUnverified to
+    who has the password of the newest registration with the address, whether or not its account is another's.
     """
     async with call.services.db.connection() as db:
         account = await accounts.find_by_email(db, email)
-    known_hash, started = account.password_hash if account else None, time.monotonic()
+    own_hash, started = account.password_hash if account and account.verified else None, time.monotonic()
     async with guessing(call, "login", email, account.id if account else None):
-        right = await call.services.passwords.verify(known_hash, password.get_secret_value())
+        right = await call.services.passwords.verify(own_hash, password.get_secret_value())
         if account is None or not right:
-            await note_failed_sign_in(call, account.id if account else None, email)
+            refusal = await _refusal(call, account.id if account else None, email, password)
             await links.rest(started)  # a hash with parameters of other days would show in the time
-            raise errors.InvalidCredentials
-    if not account.verified:
-        raise errors.EmailUnverified
+            raise refusal  # counted as a wrong guess in any case: a stranger's own password must not take guesses back
     if account.suspended:
         raise errors.Forbidden(SUSPENDED)
     if call.services.passwords.outdated(account.password_hash):
         rehashed = await _rehash(call, account, password)
         return rehashed or await recognise(call, email, password)
     return account
+
+
+async def _refusal(call: Call, account_id: UUID | None, email: str, password: SecretStr) -> errors.DomainError:
+    """Why a password opens no account, noted. One more hash is checked for every address, so that none shows."""
+    async with call.services.db.connection() as db:
+        remembered = await accounts.remembered_password(db, account_id)
+    registered = await call.services.passwords.verify(remembered, password.get_secret_value())
+    await note_failed_sign_in(call, account_id, email)
+    return errors.EmailUnverified() if registered else errors.InvalidCredentials()
 
 
 async def _rehash(call: Call, account: Account, password: SecretStr) -> Account | None:
@@ -105,8 +113,8 @@ async def begin(
     suspended the account.
     """
     device = Device(device_name, family(header(call.request, "user-agent")), call.address)
-    makes_known = device_headers(call, account.id)
     roles = await sessions.hold_account(db, account)
+    makes_known = await device_headers(call, db, account.id)
     session = Session(
         id=new_id(),
         user_id=account.id,
@@ -127,7 +135,7 @@ def _marks(call: Call, user_id: UUID, device: Device, makes_known: Mapping[str, 
 
     Without a token that is its network. What the device says of itself counts too: it costs a thief one thing more.
     """
-    known, given = known_device(call, user_id), makes_known[HEADER].partition(".")[0]
+    known, given = recognised_device(call, user_id), makes_known[HEADER].partition(".")[0]
     said = [device.family.encode(), (device.name or "").encode()]
     where = known.bytes if known else network_of(device.address).encode()
     mark = call.services.keyring.mark

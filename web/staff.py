@@ -8,8 +8,8 @@ from pydantic import Field
 from amrutam.domain import errors
 from amrutam.domain.common import Line, Message, Role
 from amrutam.domain.doctor import DoctorChanged
-from amrutam.domain.staff import AccountStatus, EditUser, User, UserChanged, practises
-from amrutam.storage import audit, doctor, events, sessions
+from amrutam.domain.staff import AccountStatus, EditUser, User, UserChanged, may_invite, practises
+from amrutam.storage import audit, doctor, events, invitations, sessions
 from amrutam.storage import auth as accounts
 from amrutam.storage import staff as storage
 from amrutam.storage.audit import Caller
@@ -102,6 +102,7 @@ async def edit_user(call: Call, id: UUID, command: EditUser) -> Answer:
 
     Other roles hold from the next request on. A suspension ends every session at once. Whoever does not practise any
     more cannot be found or booked, and is to be verified again to practise once more; what is booked stands.
+    The open invitations of whoever is no active administrator any more are void.
     """
     async with call.services.db.transaction() as db:
         await storage.one_at_a_time(db)
@@ -131,6 +132,9 @@ async def _change(call: Call, db: Connection, user: User, command: EditUser) -> 
     if status is not user.status:
         await _note(call, db, who, "user.suspend" if status is AccountStatus.SUSPENDED else "user.reactivate", user)
     await events.append(db, UserChanged(subject=user.id))
+    if not may_invite(roles, status):
+        for withdrawn in await invitations.withdraw_all_of(db, user.id):
+            await audit.append(db, who, "staff.withdraw_invitation", withdrawn)
     await _practice(db, user, starts=practises(roles, status), stops=practises(user.roles, user.status))
     if status is AccountStatus.SUSPENDED:
         return await sessions.end_all(db, user.id)

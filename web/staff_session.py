@@ -6,6 +6,7 @@ at most; it reads neither, so it cannot add the token (a synchroniser token, bou
 
 import base64
 import hmac
+import re
 import secrets
 from datetime import timedelta
 from typing import cast
@@ -22,6 +23,7 @@ CSRF_HEADER = "X-CSRF-Token"
 SESSION, FORM = "amrutam_staff", "amrutam_staff_form"
 READS = frozenset({"GET", "HEAD"})
 _TOKEN_BYTES = 32
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")  # so many bytes as url-safe base64
 
 
 def new_token() -> str:
@@ -30,8 +32,9 @@ def new_token() -> str:
 
 
 def sent(call: Call, kind: str) -> str:
-    """The cookie that came, `""` for none."""
-    return cast("str | None", call.request.cookies.get(_name(call, kind))) or ""
+    """The cookie that came. `""` for none, and for one that is not ours: it goes into a header, and is looked for."""
+    cookie = cast("str | None", call.request.cookies.get(_name(call, kind))) or ""
+    return cookie if _TOKEN.fullmatch(cookie) else ""
 
 
 def set_cookie(call: Call, kind: str, token: str, *, max_age: int | None = None) -> dict[str, str]:

@@ -93,6 +93,10 @@ class Profile(Message):
             return [Fault(pointer="/date_of_birth", code="date_out_of_range", detail=detail)]
         return []
 
+    def bare(self) -> "Profile":
+        """The same without what a wider message adds to it, such as a password."""
+        return Profile.model_validate({name: getattr(self, name) for name in Profile.model_fields})
+
 
 class Register(Profile):
     """Ask for an account. Support staff and administrators are invited instead."""

@@ -72,6 +72,8 @@ ACCOUNT = Patience(allowance=19, forget=15 * 60 * SECOND)
 NETWORK = Patience(allowance=49, forget=60 * SECOND)
 # A device on which the person has signed in before: only who holds it can use this up.
 DEVICE = Patience(allowance=4, forget=15 * 60 * SECOND)
+# All such devices of one person, so that many that somebody hoarded are slow together. Strangers do not count here.
+DEVICES = Patience(allowance=19, forget=15 * 60 * SECOND)
 
 
 def remembered(guesses: Guesses, patience: Patience, now: int) -> float:

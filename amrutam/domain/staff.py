@@ -49,6 +49,16 @@ class Invitation(Message):
     expires_at: Instant
 
 
+class OpenInvitation(Message):
+    """A link that was sent and can still be used."""
+
+    id: UUID
+    email: str
+    roles: list[Role]
+    invited_by: UUID | None = Field(description="the administrator; null: the operator, from the command line")
+    expires_at: Instant
+
+
 class AcceptInvitation(Message):
     """Make an account by the token of an invitation."""
 
@@ -97,6 +107,11 @@ class EditUser(Message):
 def practises(roles: Collection[Role], status: AccountStatus) -> bool:
     """Whether patients may find and book somebody as a doctor, once verified."""
     return Role.DOCTOR in roles and status is AccountStatus.ACTIVE
+
+
+def may_invite(roles: Collection[Role], status: AccountStatus) -> bool:
+    """Whether somebody may invite staff, and what they invited before stands."""
+    return Role.ADMIN in roles and status is AccountStatus.ACTIVE
 
 
 class StaffInvited(Event):

@@ -130,6 +130,15 @@ async def append_stranger(
     await _append(db, act, sealed)
 
 
+async def times(db: Connection, action: str, subject: UUID, since: datetime, most: int) -> int:
+    """How often `action` was done to `subject` since then, counted up to `most`."""
+    return await db.fetchval(
+        """SELECT count(*) FROM
+             (SELECT FROM audit WHERE subject = $1 AND action = $2 AND id >= $3 AND outcome = 'done' LIMIT $4)""",
+        subject, action, first_id_at(since), most,
+    )  # fmt: skip
+
+
 async def append_system(db: Connection, action: str, subject: UUID, *, patient_id: UUID | None = None) -> None:
     """Note what the system did by itself: a timer, a sweep."""
     await _append(db, _Act(None, _SYSTEM, action, subject, patient_id, "", "", Outcome.DONE), _Sealed())

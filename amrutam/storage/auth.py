@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import secrets
 from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from uuid import UUID
 from amrutam.crypto import Keyring, place
 from amrutam.domain.auth import Person, Profile
 from amrutam.domain.common import Role
+from amrutam.ids import new_id
 from amrutam.storage.person_keys import DataKey, PersonKeys
 from amrutam.storage.pool import Connection
 
@@ -35,13 +37,27 @@ class Verified(NamedTuple):
     time_zone: str
 
 
+class Registration(NamedTuple):
+    """What somebody said when they asked for an account."""
+
+    password_hash: str
+    roles: Collection[Role]
+    profile: Profile
+    asked_at: datetime
+
+
 class Recipient(NamedTuple):
-    """Where a mail goes, and until when its link is good (None: there is no such link, or it is used or too old)."""
+    """Where a mail goes, and until when its link is good (None: there is no such link, or it is used or too old).
+
+    A link that confirms a registration says in which roles, and when the registration was made.
+    """
 
     email: str
     full_name: str
     time_zone: str
     link_until: datetime | None
+    roles: Sequence[str] = ()
+    asked_at: datetime | None = None
 
 
 async def insert(
@@ -68,7 +84,7 @@ async def insert(
 async def replace_unverified(
     db: Connection, keys: PersonKeys, user_id: UUID, password_hash: str, roles: Collection[Role], profile: Profile
 ) -> None:
-    """What a later registration with the same address says takes the place of what an earlier one said."""
+    """What a link puts into force takes the place of what the first registration with the address said."""
     await db.execute(
         """UPDATE users SET password_hash = $2, full_name = $3, roles = $4, sex = $5, time_zone = $6, locale = $7,
                   version = version + 1
@@ -159,30 +175,76 @@ def token_hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
+async def first_registration(db: Connection, keys: PersonKeys, account: Account) -> Registration | None:
+    """What an unconfirmed account's row says. None when there is none. Raises SealError, DataKeyMissing."""
+    said = await person(db, keys, account.id)
+    return Registration(account.password_hash, said.roles, said.bare(), said.created_at) if said else None
+
+
 async def insert_email_token(
-    db: Connection, token_id: UUID, user_id: UUID, hashed: bytes, password_hash: str, expires_at: datetime
+    db: Connection,
+    keys: PersonKeys,
+    token_id: UUID,
+    user_id: UUID,
+    hashed: bytes,
+    registration: Registration,
+    expires_at: datetime,
 ) -> None:
-    """A link that will confirm the account's address and put this password into force."""
+    """A link that will confirm the account's address and put this registration into force.
+
+    The profile is sealed. The roles are not, as in `users`: whoever sends the mail names them and needs no data key.
+    """
+    said = registration.profile.bare().model_dump_json()
+    sealed = (await keys.of(db, user_id)).seal(said, place("email_tokens", token_id, "profile"))
+    await db.execute(
+        """INSERT INTO email_tokens (id, user_id, token_hash, password_hash, roles, profile, asked_at, expires_at)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8)""",
+        token_id, user_id, hashed, registration.password_hash, sorted(registration.roles), sealed,
+        registration.asked_at, expires_at,
+    )  # fmt: skip
+
+
+async def remember_password(db: Connection, user_id: UUID, password_hash: str, expires_at: datetime) -> None:
+    """The password of the newest registration with the account's address, in a row whose token nobody has."""
+    await db.execute("DELETE FROM email_tokens WHERE user_id = $1 AND profile IS NULL", user_id)
     await db.execute(
         """INSERT INTO email_tokens (id, user_id, token_hash, password_hash, expires_at) VALUES ($1, $2, $3, $4, $5)""",
-        token_id, user_id, hashed, password_hash, expires_at,
+        new_id(), user_id, secrets.token_bytes(32), password_hash, expires_at,
     )  # fmt: skip
 
 
-async def verify_by_token(db: Connection, hashed: bytes) -> Verified | None:
-    """Use a link. None when it is unknown, used or too old. The account's other links are void then."""
+async def remembered_password(db: Connection, user_id: UUID | None) -> str | None:
+    """The hash of the password of the newest registration that was not put into force, until it is forgotten."""
+    return await db.fetchval(
+        "SELECT password_hash FROM email_tokens WHERE user_id = $1 AND profile IS NULL AND used_at IS NULL", user_id
+    )
+
+
+async def verify_by_token(db: Connection, keys: PersonKeys, hashed: bytes) -> Verified | None:
+    """Use a link: the account is what its registration said. None when it is unknown, used or too old.
+
+    Raises SealError, DataKeyMissing.
+    """
     user_id = await db.fetchval("SELECT user_id FROM email_tokens WHERE token_hash = $1", hashed)
     # The account's row first, here and in registering: two links opened at once then wait, and never for each other.
-    await db.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", user_id)
-    password_hash = await db.fetchval(
-        """UPDATE email_tokens SET used_at = now() WHERE token_hash = $1 AND used_at IS NULL AND expires_at > now()
-           RETURNING password_hash""",
+    waits = await db.fetchval("SELECT email_verified_at IS NULL FROM users WHERE id = $1 FOR UPDATE", user_id)
+    link = await db.fetchrow(
+        """SELECT id, password_hash, roles, profile FROM email_tokens
+           WHERE token_hash = $1 AND profile IS NOT NULL AND used_at IS NULL AND expires_at > now()""",
         hashed,
     )  # fmt: skip
-    if password_hash is None:
+    if not waits or link is None:
         return None
-    await db.execute("UPDATE email_tokens SET used_at = now() WHERE user_id = $1 AND used_at IS NULL", user_id)
-    return await mark_verified(db, user_id, password_hash)
+    # What another's newest registration chose stays remembered: else signing in with it would tell of the confirmation.
+    await db.execute(
+        """UPDATE email_tokens SET used_at = now()
+           WHERE user_id = $1 AND used_at IS NULL AND (profile IS NOT NULL OR password_hash = $2)""",
+        user_id, link["password_hash"],
+    )  # fmt: skip
+    said = (await keys.of(db, user_id)).open(link["profile"], place("email_tokens", link["id"], "profile"))
+    profile, roles = Profile.model_validate_json(said), roles_of(link["roles"])
+    await replace_unverified(db, keys, user_id, link["password_hash"], roles, profile)
+    return await mark_verified(db, user_id, link["password_hash"])
 
 
 async def mark_verified(db: Connection, user_id: UUID, password_hash: str) -> Verified | None:
@@ -196,9 +258,13 @@ async def mark_verified(db: Connection, user_id: UUID, password_hash: str) -> Ve
 
 
 async def recipient(db: Connection, user_id: UUID, token_id: UUID | None) -> Recipient | None:
-    """Where a mail to this person goes. None when the account is gone."""
+    """Where a mail to this person goes. None when the account is gone.
+
+    Before the address is confirmed its times are UTC: nobody knows who chose the time zone.
+    """
     row = await db.fetchrow(
-        """SELECT u.email, u.full_name, u.time_zone, t.expires_at AS link_until
+        """SELECT u.email, u.full_name, t.expires_at AS link_until, coalesce(t.roles, '{}') AS roles, t.asked_at,
+                  CASE WHEN u.email_verified_at IS NULL THEN 'UTC' ELSE u.time_zone END AS time_zone
            FROM users u LEFT JOIN email_tokens t
              ON t.id = $2 AND t.user_id = u.id AND t.used_at IS NULL AND t.expires_at > now()
            WHERE u.id = $1""",
@@ -210,8 +276,10 @@ async def recipient(db: Connection, user_id: UUID, token_id: UUID | None) -> Rec
 async def live_email_tokens(db: Connection, user_id: UUID) -> int:
     """How many links that confirm this account's address are good."""
     return await db.fetchval(
-        "SELECT count(*) FROM email_tokens WHERE user_id = $1 AND used_at IS NULL AND expires_at > now()", user_id
-    )
+        """SELECT count(*) FROM email_tokens
+           WHERE user_id = $1 AND profile IS NOT NULL AND used_at IS NULL AND expires_at > now()""",
+        user_id,
+    )  # fmt: skip
 
 
 async def forget_email_tokens_before(db: Connection, moment: datetime, limit: int) -> int:

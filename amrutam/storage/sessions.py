@@ -184,7 +184,12 @@ async def end(db: Connection, user_id: UUID, session_ids: Collection[UUID]) -> M
 
 
 async def end_all(db: Connection, user_id: UUID, *, but: UUID | None = None) -> Mapping[UUID, int]:
-    """End every session of the person, but this one where it is named. Returns as `end` does."""
+    """End every session of the person, but this one where it is named. Returns as `end` does.
+
+    Devices on which they signed in are strangers again, so that whoever made many of them known has nothing of it.
+    """
+    # The account's row first, as everywhere: it keeps the generation from those who are signing in meanwhile.
+    await db.execute("UPDATE users SET device_generation = device_generation + 1 WHERE id = $1", user_id)
     rows = await db.fetch(
         """UPDATE sessions SET ended_at = now() WHERE id IN
              (SELECT id FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND id IS DISTINCT FROM $2
@@ -223,6 +228,11 @@ async def of_token(db: Connection, hashed: bytes, user_id: UUID) -> UUID | None:
            WHERE t.token_hash = $1 AND s.user_id = $2""",
         hashed, user_id,
     )  # fmt: skip
+
+
+async def device_generation(db: Connection, user_id: UUID) -> int | None:
+    """What a device token must have been given in to be good. None when the account is gone."""
+    return await db.fetchval("SELECT device_generation FROM users WHERE id = $1", user_id)
 
 
 async def meet_device(db: Connection, user_id: UUID, mark: bytes, later: bytes) -> bool:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from amrutam.domain.limits import (
     ACCOUNT,
     DEVICE,
+    DEVICES,
     HERE,
     NETWORK,
     SECOND,
@@ -92,7 +93,7 @@ def test_an_account_hears_at_most_a_hundred_strangers_in_an_hour_however_many_ne
 
 @given(
     failures=st.integers(0, 40),
-    patience=st.sampled_from([HERE, ACCOUNT, NETWORK, DEVICE]),
+    patience=st.sampled_from([HERE, ACCOUNT, NETWORK, DEVICE, DEVICES]),
 )
 def test_a_right_guess_leaves_what_was_there_before_it(failures: int, patience: Patience) -> None:
     guesses = Guesses()

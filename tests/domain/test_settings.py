@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from amrutam import preflight
+from amrutam.cli import main
 from amrutam.crypto import Keyring, KeyringError
 from amrutam.domain.common import Role
 from amrutam.settings import Settings, SettingsError
@@ -55,9 +56,26 @@ REFUSED_IN_PRODUCTION: list[tuple[str, dict[str, Any]]] = [
     ("TEMPORAL_TLS_CERT", {"temporal_tls_key": None}),
     ("SMTP_URL", {"smtp_url": None}),
     ("SMTP_URL", {"smtp_url": "smtp://mail"}),
+    ("SMTP_URL", {"smtp_url": "smtp://mail?xstarttls=required"}),
+    ("SMTP_URL", {"smtp_url": "smtp://mail?starttls=required-not"}),
+    ("SMTP_URL", {"smtp_url": "http://mail?starttls=required"}),
+    ("SMTP_URL", {"smtp_url": "smtps://"}),
+    ("SMTP_URL", {"smtp_url": "smtps://[mail"}),
+    ("MIGRATION_DATABASE_URL", {"migration_database_url": "postgresql://amrutam_owner@db/amrutam"}),
+    ("MIGRATION_DATABASE_URL", {"migration_database_url": "postgresql://amrutam_owner@db/amrutam?sslmode=require"}),
+    ("PASSWORD_MEMORY_KIB", {"password_memory_kib": 19 * 1024 - 1, "password_passes": 10}),
+    ("PASSWORD_PASSES", {"password_memory_kib": 64 * 1024, "password_passes": 1}),
     ("MAIL_FOLDER", {"mail_folder": Path("/var/mail")}),
     ("AUDIT_CHECKPOINT_FOLDER", {"audit_checkpoint_folder": None}),
     ("CORS_ORIGINS", {"cors_origins": ["https://app.amrutam.test", "*"]}),
+    ("CORS_ORIGINS", {"cors_origins": ["null"]}),
+    ("CORS_ORIGINS", {"cors_origins": ["http://app.amrutam.test"]}),
+    ("CORS_ORIGINS", {"cors_origins": ["https://"]}),
+    ("CORS_ORIGINS", {"cors_origins": ["https://*.amrutam.test"]}),
+    ("CORS_ORIGINS", {"cors_origins": ["https://app.amrutam.test/"]}),
+    ("CORS_ORIGINS", {"cors_origins": ["https://[app"]}),
+    ("TRUSTED_PROXIES", {"trusted_proxies": ["0.0.0.0/1", "10.0.0.0/8", "128.0.0.0/1"]}),
+    ("TRUSTED_PROXIES", {"trusted_proxies": ["10.0.0.0/8", "8000::/1", "::/2", "4000::/2"]}),
     ("TRUSTED_PROXIES", {"trusted_proxies": ["10.0.0.0/8", "0.0.0.0/0"]}),
     ("TRUSTED_PROXIES", {"trusted_proxies": ["::/0"]}),
     ("RATE_LIMIT_FACTOR", {"rate_limit_factor": 1000}),
@@ -89,10 +107,32 @@ def test_production_names_what_it_refuses(variable: str, change: dict[str, Any])
 
 
 def test_production_names_every_fault_at_once() -> None:
-    wrong: dict[str, Any] = {"rate_limit_factor": 1000, "trusted_proxies": ["::/0"], "require_mfa_roles": []}
+    wrong: dict[str, Any] = {
+        "rate_limit_factor": 1000,
+        "trusted_proxies": ["::/0"],
+        "require_mfa_roles": [],
+        "migration_database_url": DEMO["database_url"],
+        "password_memory_kib": 8,
+        "password_passes": 1,
+    }
     faults = _settings(DEMO, amrutam_mode="production", **wrong).faults()
     named = {fault.partition(":")[0].partition(",")[0] for fault in faults}
     assert named == {variable for variable, _ in REFUSED_IN_PRODUCTION}
+
+
+def test_what_is_near_to_a_fault_suits_production() -> None:
+    near: dict[str, Any] = {
+        "trusted_proxies": ["0.0.0.0/1", "10.0.0.0/8", "::/1"],
+        "cors_origins": ["https://app.amrutam.test:8443", "https://127.0.0.1"],
+        "migration_database_url": None,
+        "access_token_seconds": 3600,
+    }
+    assert _settings(PRODUCTION, **near).faults() == []
+
+
+def test_an_access_token_lives_for_an_hour_at_most() -> None:
+    with pytest.raises(ValidationError, match="access_token_seconds"):
+        _settings(DEMO, access_token_seconds=3601)
 
 
 def test_mail_over_starttls_suits_production() -> None:
@@ -145,6 +185,36 @@ def test_an_error_about_settings_shows_no_value(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ValidationError) as raw:
         _settings(PRODUCTION, database_url=[HIDDEN], port=HIDDEN)
     assert HIDDEN not in str(raw.value)
+
+
+def test_what_is_missing_and_what_production_refuses_are_named_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = DEMO | {"amrutam_mode": "production", "port": HIDDEN, "cors_origins": ["null"]}
+    _tell(monkeypatch, given)
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.delenv("AMRUTAM_KEYRING")
+    with pytest.raises(SettingsError) as refused:
+        preflight.load()
+    lines = str(refused.value).splitlines()
+    named = [line.partition(":")[0].partition(",")[0] for line in lines]
+    expected = {"DATABASE_URL", "AMRUTAM_KEYRING", "PORT", "REDIS_URL", "MAIL_FOLDER", "CORS_ORIGINS", "PUBLIC_URL"}
+    assert expected <= set(named)
+    assert len(named) == len(set(named))  # what is missing is not refused as well
+    assert HIDDEN not in str(refused.value)
+
+
+@pytest.mark.parametrize("mode", [None, "production", "Demo"])
+def test_the_schemas_owner_is_told_nothing_in_plain_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mode: str | None
+) -> None:
+    monkeypatch.setenv("MIGRATION_DATABASE_URL", f"postgresql://amrutam_owner:{HIDDEN}@127.0.0.1:1/amrutam")
+    if mode:
+        monkeypatch.setenv("AMRUTAM_MODE", mode)
+    else:
+        monkeypatch.delenv("AMRUTAM_MODE", raising=False)
+    assert main(["migrate"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("MIGRATION_DATABASE_URL: needs ?sslmode=verify-full")
+    assert HIDDEN not in said
 
 
 def test_faults_of_settings_and_keyring_are_named_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

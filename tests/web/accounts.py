@@ -15,6 +15,7 @@ from tests.people import Person
 Outbox = Callable[..., Awaitable[list[dict[str, Any]]]]
 MakePatient = Callable[[], Awaitable[Person]]
 
+OF_THE_REQUEST = {"request_id", "instance"}
 PASSWORD = "correct horse battery staple"  # noqa: S105 - of accounts that live as long as the test
 
 
@@ -47,6 +48,11 @@ async def refresh(api: httpx.AsyncClient, refresh_token: str) -> httpx.Response:
 def bearer(signed_in: dict[str, Any]) -> dict[str, str]:
     """The header of somebody who has just signed in."""
     return {"Authorization": f"Bearer {signed_in['access_token']}"}
+
+
+def said(answer: httpx.Response) -> tuple[int, dict[str, Any]]:
+    """An answer without what names the request."""
+    return answer.status_code, {name: value for name, value in answer.json().items() if name not in OF_THE_REQUEST}
 
 
 def token_in(mail: dict[str, Any]) -> str:

@@ -55,7 +55,9 @@ RULES: dict[str, set[Role]] = {
     "GET /v1/admin/users": {Role.ADMIN},
     "GET /v1/admin/users/{id}": {Role.ADMIN},
     "PATCH /v1/admin/users/{id}": {Role.ADMIN},
+    "GET /v1/admin/invitations": {Role.ADMIN},
     "POST /v1/admin/invitations": {Role.ADMIN},
+    "DELETE /v1/admin/invitations/{id}": {Role.ADMIN},
     "GET /v1/admin/outbox": {Role.ADMIN},
     "POST /staff/sign-out": set(Role),
 }

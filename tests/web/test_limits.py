@@ -9,11 +9,12 @@ import httpx
 import pytest
 
 from amrutam.stack.ports import free_port
+from amrutam.storage.pool import Database
 from tests.beside import api_beside
 from tests.conftest import System
 from tests.people import Person
 from tests.web.mounted import ROUTES, name
-from web.quotas import NOTHING, PASSWORD, READ, SEARCH
+from web.quotas import NOTHING, PASSWORD, READ, SEARCH, WRITE
 
 MakePatient = Callable[[], Awaitable[Person]]
 UNITS = 60
@@ -114,6 +115,17 @@ async def test_a_token_that_is_not_good_buys_no_limit_of_its_own(
     answers = [await strict.get("/v1/me", headers={"Authorization": f"Bearer {n}", **sender}) for n in range(3)]
     assert {answer.status_code for answer in answers} == {401}
     assert [_left(answer) for answer in answers] == [UNITS - 1, UNITS - 2, UNITS - 3]
+
+
+async def test_a_strangers_false_cookies_are_looked_for_no_more_once_their_network_is_limited(
+    strict: httpx.AsyncClient, addresses: Iterator[str], db: Database
+) -> None:
+    sender = {**_from(next(addresses)), "Cookie": f"amrutam_staff={'a' * 43}"}
+    answers = [await strict.post("/staff/sign-out", headers=sender) for _ in range(UNITS // WRITE + 1)]
+    assert [answer.status_code for answer in answers] == [401] * (UNITS // WRITE) + [429]
+    async with db.transaction() as connection:  # a look would wait for it in vain
+        await connection.execute("LOCK TABLE staff_sessions IN ACCESS EXCLUSIVE MODE")
+        assert (await strict.post("/staff/sign-out", headers=sender)).status_code == 429
 
 
 async def test_who_writes_another_address_each_time_has_one_limit_all_the_same(system: System) -> None:

@@ -77,6 +77,14 @@ async def _account(world: World, role: Role) -> Thing:
     return Thing(str((await world.one(Role.PATIENT)).id), await world.one(role))
 
 
+async def _invitation(world: World, role: Role) -> Thing:
+    owner = await world.one(role)
+    said = {"email": f"{new_id().hex}@invited.amrutam.test", "full_name": "Ravi Nair", "roles": ["support"]}
+    answer = await world.api.post("/v1/admin/invitations", json=said, headers=owner.writing())
+    assert answer.status_code == 201, answer.text
+    return Thing(answer.json()["id"], owner)
+
+
 @dataclass(frozen=True)
 class Rule:
     """How a thing is made, and which roles may have everybody's."""
@@ -94,6 +102,7 @@ NAMED: Mapping[str, Rule] = {
     "DELETE /v1/doctors/me/exceptions/{id}": Rule(_leave),
     "GET /v1/bookings/{id}": _BOOKING,
     "POST /v1/bookings/{id}/cancel": _BOOKING,
+    "DELETE /v1/admin/invitations/{id}": Rule(_invitation, everybodys=frozenset({Role.ADMIN})),
     "GET /v1/admin/users/{id}": _ACCOUNT,
     "PATCH /v1/admin/users/{id}": _ACCOUNT,
 }
@@ -106,6 +115,7 @@ LISTS: Mapping[str, Rule] = {
 # Every other closed route that is not about the caller alone, and so is staff's.
 EVERYBODYS = {
     "GET /v1/admin/audit",
+    "GET /v1/admin/invitations",
     "GET /v1/admin/outbox",
     "GET /v1/admin/users",
     "POST /v1/admin/invitations",

@@ -232,7 +232,7 @@ async def test_a_recovery_code_opens_the_door_once_and_its_owner_is_told(
 
     answer = await verify(api, await challenged(api, patient), recovery[7], "recovery_code")
     assert answer.json()["code"] == "invalid_credentials"
-    subjects = [mail["subject"] for mail in await outbox(patient.email, 2)]
+    subjects = [mail["subject"] for mail in await outbox(patient.email, 3)]
     assert "A recovery code was used" in subjects
     async with db.connection() as connection:
         actions = await connection.fetch("SELECT action FROM audit WHERE actor_id = $1 ORDER BY xid, id", patient.id)
@@ -338,9 +338,10 @@ async def test_switching_it_off_needs_password_and_code_and_its_owner_is_told(
     assert (await _standing(api, bearer(tokens)))["enabled"] is True
     assert await disable(right, code(secret)) == (204, None)
 
-    assert (await _standing(api, bearer(tokens)))["enabled"] is False
+    fresh = (await refresh(api, tokens["refresh_token"])).json()
+    assert "factor_at" not in _claims(fresh["access_token"])
+    assert (await _standing(api, bearer(fresh)))["enabled"] is False
     assert (await log_in(api, patient.email)).json()["status"] == "authenticated"
-    assert "factor_at" not in _claims((await refresh(api, tokens["refresh_token"])).json()["access_token"])
     mails = {mail["subject"] for mail in await outbox(patient.email, 3)}
     assert {"Two-step sign-in is on", "Two-step sign-in is off"} <= mails
     async with db.connection() as connection:
@@ -356,9 +357,30 @@ async def test_who_has_lost_the_app_switches_it_off_with_a_recovery_code_and_set
     tokens = (await verify(api, await challenged(api, patient), recovery[0], "recovery_code")).json()
     said = {"password": "correct horse battery staple", "code": recovery[1]}
     assert (await api.post("/v1/auth/mfa/disable", headers=bearer(tokens), json=said)).status_code == 204
-    new = (await enroll(api, bearer(tokens))).json()["secret"]
+    headers = bearer((await refresh(api, tokens["refresh_token"])).json())
+    new = (await enroll(api, headers)).json()["secret"]
     assert new != old
-    assert (await confirm(api, bearer(tokens), code(new))).status_code == 200
+    assert (await confirm(api, headers, code(new))).status_code == 200
+
+
+async def test_a_factor_that_is_off_counts_in_no_token_that_was_given_before(
+    api: httpx.AsyncClient, db: Database, make_patient: MakePatient
+) -> None:
+    patient = await with_password(db, make_patient)
+    secret, recovery, elsewhere = await turn_on(api, db, patient)
+    stepped_up = bearer((await step_up(api, elsewhere, code(secret))).json())
+    tokens = (await verify(api, await challenged(api, patient), recovery[0], "recovery_code")).json()
+    said = {"password": "correct horse battery staple", "code": recovery[1]}
+    assert (await api.post("/v1/auth/mfa/disable", headers=bearer(tokens), json=said)).status_code == 204
+    for headers in (stepped_up, bearer(tokens)):
+        answer = await api.post("/v1/auth/mfa/recovery-codes", headers=headers, json={})
+        assert (answer.status_code, answer.json()["code"]) == (401, "token_expired")
+    async with db.connection() as connection:
+        shown = await connection.fetchval("SELECT count(factor_at) FROM sessions WHERE user_id = $1", patient.id)
+    assert shown == 0
+    fresh = bearer((await refresh(api, tokens["refresh_token"])).json())
+    answer = await api.post("/v1/auth/mfa/recovery-codes", headers=fresh, json={})
+    assert (answer.status_code, answer.json()["code"]) == (403, "mfa_enrollment_required")
 
 
 async def test_a_factor_that_is_on_is_not_replaced_by_who_holds_a_token(

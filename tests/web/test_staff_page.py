@@ -140,6 +140,33 @@ async def test_signing_in_gives_a_cookie_that_was_not_there_before(browser: Brow
     assert "a" * 43 not in answer.headers["set-cookie"]
 
 
+@pytest.mark.parametrize("sent", ['"{}\\073 Domain=evil.test"', "{}=", "short", '"{}\\015\\012Set-Cookie: a=b"'])
+async def test_a_cookie_that_is_not_of_our_making_is_not_given_back(api: httpx.AsyncClient, sent: str) -> None:
+    made = sent.format("a" * 43)
+    answer = await api.get("/staff", headers={"Cookie": f"amrutam_staff_form={made}; amrutam_staff={made}"})
+    assert answer.status_code == 200
+    [given] = answer.headers.get_list("set-cookie")
+    found = re.fullmatch(r"amrutam_staff_form=([\w-]{43}); Path=/; HttpOnly; SameSite=Strict", given)
+    assert found
+    assert found[1] != "a" * 43
+
+
+async def test_a_cookie_of_our_making_is_kept_for_other_tabs(api: httpx.AsyncClient) -> None:
+    made = (await api.get("/staff")).headers["set-cookie"].partition(";")[0]
+    assert (await api.get("/staff", headers={"Cookie": made})).headers["set-cookie"].partition(";")[0] == made
+
+
+@pytest.mark.parametrize("path", ["/staff", "/staff/sign-out"])
+async def test_a_cookie_that_cannot_be_ours_is_looked_for_nowhere(
+    api: httpx.AsyncClient, db: Database, path: str
+) -> None:
+    method = "GET" if path == "/staff" else "POST"
+    async with db.transaction() as connection:  # a look would wait for it in vain
+        await connection.execute("LOCK TABLE staff_sessions IN ACCESS EXCLUSIVE MODE")
+        answer = await api.request(method, path, headers={"Cookie": f"amrutam_staff={'a' * 42}"})
+    assert answer.status_code == (200 if method == "GET" else 401)
+
+
 async def test_patients_and_wrong_passwords_are_refused(browser: Browser, people: People, db: Database) -> None:
     patient = await with_password(db, people.patient)
     answer = await browser.sign_in(patient)

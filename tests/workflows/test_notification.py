@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -23,12 +24,14 @@ from amrutam.ids import new_id
 from amrutam.settings import Settings
 from amrutam.storage import auth as accounts
 from amrutam.storage import passwords
+from amrutam.storage.auth import Registration
 from amrutam.storage.person_keys import PersonKeys
 from amrutam.storage.pool import Database
 from workflows.notification import SendMailWorkflow
 from workflows.registry import PASSED_THROUGH
 
 SENDER = "Amrutam <no-reply@amrutam.test>"
+ASKED_AT = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
 
 
 class FailsFirst:
@@ -73,10 +76,12 @@ async def _asked_for(db: Database, keyring: Keyring) -> SendMail:
     profile = Profile(full_name="Asha <b>Rao</b>", time_zone="Asia/Kolkata")
     async with db.transaction() as connection:
         email = f"{user_id.hex}@told.amrutam.test"
-        await accounts.insert(connection, PersonKeys(keyring), user_id, email, "hash", [Role.PATIENT], profile)
+        keys = PersonKeys(keyring)
+        await accounts.insert(connection, keys, user_id, email, "hash", [Role.PATIENT], profile)
         hashed = accounts.token_hash(accounts.link_token(keyring, token_id))
         until = await connection.fetchval("SELECT now() + interval '1 day'")
-        await accounts.insert_email_token(connection, token_id, user_id, hashed, "hash", until)
+        said = Registration("hash", [Role.DOCTOR], profile, ASKED_AT)
+        await accounts.insert_email_token(connection, keys, token_id, user_id, hashed, said, until)
     return SendMail(event_id=new_id(), template=Template.VERIFY_EMAIL, user_id=user_id, token_id=token_id)
 
 
@@ -99,7 +104,19 @@ async def test_a_mail_is_tried_again_until_the_server_takes_it(
     assert message.token_id is not None
     link = f"{settings.public_url}/verify-email?token={accounts.link_token(keyring, message.token_id)}"
     assert link in mail.text.splitlines()
-    assert "(Asia/Kolkata)" in mail.text
+
+
+async def test_a_link_says_what_it_stands_for_by_no_word_of_whoever_asked_for_it(
+    db: Database, keyring: Keyring, settings: Settings, tmp_path: Path
+) -> None:
+    assert await _once(db, keyring, settings, tmp_path, await _asked_for(db, keyring)) is Delivery.SENT
+    [mail] = newest(tmp_path, None, 10)
+    assert "account of a doctor that was asked for on 04 March 2026, 05:06 (UTC)." in mail.text
+    [file] = os.scandir(tmp_path)
+    whole = await asyncio.to_thread(Path(file).read_text)
+    assert whole.count("04 March 2026, 05:06 (UTC)") == 2  # in the HTML too
+    assert "Asha" not in whole
+    assert "Kolkata" not in whole
 
 
 async def test_a_mailbox_that_does_not_exist_ends_the_workflow_without_alarm(
