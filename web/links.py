@@ -37,7 +37,7 @@ def bad_link() -> ValidationFailed:
 
 
 def verification_until(call: Call) -> datetime:
-    """When a link that is asked for now is good no more."""
+    """When a link that this call sends is good no more."""
     return call.now + timedelta(hours=call.services.settings.verification_hours)
 
 

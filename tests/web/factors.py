@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import jwt
 from pyotp.hotp import HOTP
 
 from amrutam.domain.mfa import STEP_SECONDS
@@ -66,3 +67,15 @@ async def challenged(api: httpx.AsyncClient, person: Person) -> str:
     answer = await log_in(api, person.email)
     assert answer.json()["status"] == "mfa_required", answer.text
     return answer.json()["mfa_token"]
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    """What an access token says."""
+    return jwt.decode(token, options={"verify_signature": False})
+
+
+async def standing(api: httpx.AsyncClient, headers: dict[str, str]) -> dict[str, Any]:
+    """How somebody's second factor stands."""
+    answer = await api.get("/v1/auth/mfa", headers=headers)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
