@@ -31,6 +31,7 @@ from amrutam.settling import settle
 from amrutam.storage.breaker import redis_client
 from amrutam.storage.cache import Cache
 from amrutam.storage.lock import Lock
+from amrutam.storage.nodes import Nodes
 from amrutam.storage.pool import Database, DatabaseUnavailable
 from amrutam.storage.scripts import Scripts
 from amrutam.storage.session_markers import SessionMarkers
@@ -65,7 +66,7 @@ class Clients:
         redis = redis_client(settings.redis_url.get_secret_value())
         scripts = Scripts(settings.redis_url.get_secret_value())
         keys = keyring.master.sealing(OPERATIONS)
-        return cls(db, redis, Cache(redis), scripts, await connect(settings, keyring), keys)
+        return cls(db, redis, Cache(redis, Nodes(db, [])), scripts, await connect(settings, keyring), keys)
 
     def use(self, keyring: Keyring) -> None:
         """Take the keys that may rotate from another keyring from now on."""

@@ -12,12 +12,14 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from socketserver import ThreadingMixIn
-from typing import Any, cast
+from typing import Any, TextIO, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 from pydantic_core import to_json
+
+from amrutam.lines import Lines, json_line
 
 _OURS = frozenset({"amrutam", "activities", "workflows", "web"})
 _MOST_CAUSES = 10
@@ -45,6 +47,28 @@ LOCAL_LIMITS = Counter("amrutam_local_limits_total", "Limits kept by this proces
 MAILS = Counter("amrutam_mails_total", "Mails handed to the mail server", ["template", "result"])
 
 
+class RequestLog:
+    """The line that every request writes: as JSON it goes past structlog, which would take longer than the rest."""
+
+    def __init__(self) -> None:
+        self._lines: Lines | None = None
+        self._process = ""
+
+    def use(self, lines: Lines, process: str) -> None:
+        """Write there from now on."""
+        self._lines, self._process = lines, process
+
+    def write(self, fields: dict[str, Any]) -> None:
+        """One line, the request's ids among its fields."""
+        if self._lines is None:
+            structlog.get_logger().info("http.request", **fields)
+        else:
+            self._lines.write(json_line("http.request", "info", {**fields, "process": self._process}))
+
+
+REQUESTS = RequestLog()
+
+
 def seal_broken(what: str, place: bytes, reason: str) -> None:
     """Alert: a sealed value does not open. Somebody changed or moved it, or this process lacks its key.
 
@@ -62,16 +86,17 @@ def configure_logging(process: str) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    lines = Lines(sys.stdout)
     renderer: list[structlog.typing.Processor] = (
-        [_discreet_traceback, structlog.dev.ConsoleRenderer()] if sys.stdout.isatty() else [_discreet_traceback, _json]
+        [_discreet_traceback, structlog.dev.ConsoleRenderer()] if lines.isatty() else [_discreet_traceback, _json]
     )
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", lines)),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(lines)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -80,6 +105,8 @@ def configure_logging(process: str) -> None:
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     structlog.contextvars.bind_contextvars(process=process)
+    if not lines.isatty():
+        REQUESTS.use(lines, process)
 
 
 def _json(_logger: Any, _name: str, line: structlog.typing.EventDict) -> str:

@@ -27,7 +27,8 @@ from amrutam.storage import events
 from amrutam.storage.breaker import CONNECTION
 from amrutam.storage.cache import SEARCH_GROUP, Cache, Fill, doctor_group, slots_group
 from amrutam.storage.events import StoredEvent
-from amrutam.storage.pool import Database
+from amrutam.storage.nodes import Nodes
+from amrutam.storage.pool import Connection, Database
 from amrutam.temporal import connect
 from tests.conftest import System
 from tests.polling import until
@@ -201,15 +202,15 @@ def _facts(doctor: UUID) -> list[tuple[Event, set[str]]]:
     ]
 
 
-async def test_a_fact_drops_exactly_what_it_made_stale(redis: Redis) -> None:
-    cache, doctor, other = Cache(redis), new_id(), new_id()
+async def test_a_fact_drops_exactly_what_it_made_stale(redis: Redis, db: Database) -> None:
+    cache, doctor, other = Cache(redis, Nodes(db, [])), new_id(), new_id()
     groups = [doctor_group(doctor), slots_group(doctor), SEARCH_GROUP, slots_group(other)]
     key = str(new_id())
     for fact, stale in _facts(doctor):
         filled: list[str] = []
 
         def fill(group: str, filled: list[str] = filled) -> Fill:
-            async def make() -> bytes:
+            async def make(_: Connection) -> bytes:
                 filled.append(group)
                 return b"{}"
 
@@ -225,9 +226,9 @@ async def test_a_fact_drops_exactly_what_it_made_stale(redis: Redis) -> None:
         assert stale <= set(filled)
 
 
-async def test_with_redis_away_a_fact_is_kept_for_later() -> None:
+async def test_with_redis_away_a_fact_is_kept_for_later(db: Database) -> None:
     away: Redis = Redis.from_url(f"redis://{LOOPBACK}:{free_port()}", **CONNECTION)
-    refresh = refresh_caches(Cache(away))
+    refresh = refresh_caches(Cache(away, Nodes(db, [])))
     await refresh([_stored(Tried(subject=new_id(), number=1))])
     with pytest.raises(RedisError):
         await refresh([_stored(DoctorChanged(subject=new_id(), verified=True))])

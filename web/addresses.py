@@ -28,6 +28,7 @@ def client_address(request: Request, trusted: Sequence[Network]) -> str:
     return _client(peer, ",".join(forwarded).split(",") if forwarded else [], trusted)
 
 
+@lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
     """What one client can be taken for: an IPv4 address, or the /64 of an IPv6 one."""
     parsed = ip_address(address)

@@ -16,10 +16,13 @@ from amrutam.storage.admission import Admissions
 from amrutam.storage.breaker import redis_client
 from amrutam.storage.cache import Cache
 from amrutam.storage.guessing import Guessing
+from amrutam.storage.line import Line
+from amrutam.storage.nodes import Nodes
 from amrutam.storage.person_keys import PersonKeys
 from amrutam.storage.pool import Database
 from amrutam.storage.scripts import Scripts
 from amrutam.storage.session_markers import SessionMarkers
+from amrutam.storage.session_memory import SessionMemory
 from amrutam.telemetry import OperatorPort
 from amrutam.temporal import connect
 from amrutam.tokens import AccessTokens
@@ -78,15 +81,20 @@ async def build_services(settings: Settings, keyring: Keyring) -> Services:
     """Every client of this process. None of them needs its server to be there yet."""
     redis_url = settings.redis_url.get_secret_value()
     scripts = Scripts(redis_url)
+    line = Line(redis_client(redis_url, connections=1))
+    sessions = SessionMemory(line)
     db = await Database.connect(
         settings.database_url.get_secret_value(), size=settings.database_pool_size, application="amrutam-web"
     )
+    nodes = Nodes(db, [])
     token_life = timedelta(seconds=settings.access_token_seconds)
     return Services(
         settings=settings,
         keyring=keyring,
         db=db,
-        cache=Cache(redis_client(redis_url)),
+        nodes=nodes,
+        line=line,
+        cache=Cache(redis_client(redis_url), nodes, line),
         temporal=await connect(settings, keyring, lazy=True),
         tokens=AccessTokens(keyring, settings.public_url, token_life),
         person_keys=PersonKeys(keyring),
@@ -94,10 +102,10 @@ async def build_services(settings: Settings, keyring: Keyring) -> Services:
         passwords=Passwords(memory_kib=settings.password_memory_kib, passes=settings.password_passes),
         gate=Gate(),
         quotas=Quotas.of(settings),
-        admissions=Admissions(scripts),
+        admissions=Admissions(scripts, sessions),
         guessing=Guessing(scripts),
         scripts=scripts,
-        markers=SessionMarkers(scripts, db, token_life),
+        markers=SessionMarkers(scripts, db, token_life, sessions),
     )
 
 
@@ -132,11 +140,13 @@ def create_app(settings: Settings, keyring: Keyring) -> "Sanic[Any, Any]":
         app.ctx.services = services
         app.ctx.operators = OperatorPort(settings.metrics_host, settings.metrics_port, lambda: detail(services))
         app.ctx.operators.start()
+        services.line.start()
         settle()
 
     async def stop(_: "Sanic[Any, Any]") -> None:
         app.ctx.operators.stop()
         app.ctx.following.cancel()
+        await app.ctx.services.line.close()
         await app.ctx.services.scripts.close()
         await app.ctx.services.cache.close()
         await app.ctx.services.db.close()

@@ -144,13 +144,12 @@ async def slots(call: Call, id: UUID, query: SlotQuery) -> Answer:
     and is refused when it is booked.
     """
 
-    async def fill() -> bytes | None:
-        async with call.services.db.connection() as db:
-            doctor = await storage.bookable(db, id, within_reach(call.now))
-            if doctor is None:
-                return None
-            asked = query.asked_of(doctor, call.now)
-            taken = await claims.of_resource(db, id, asked.span)
+    async def fill(db: Connection) -> bytes | None:
+        doctor = await storage.bookable(db, id, within_reach(call.now))
+        if doctor is None:
+            return None
+        asked = query.asked_of(doctor, call.now)
+        taken = await claims.of_resource(db, id, asked.span)
         return rendered(doctor, asked, taken, call.now)
 
     key = f"{query.first}/{query.last}/{query.tz}/{query.mode}"

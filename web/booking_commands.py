@@ -19,6 +19,7 @@ from amrutam.domain.booking import Booking, CancelBooking, ClaimTime, check_free
 from amrutam.domain.common import Instant, Message, Mode, Prose, Role
 from amrutam.domain.errors import DoctorUnavailable, DomainError
 from amrutam.storage import audit, availability, claims, operations
+from amrutam.storage.cache import slots_group
 from amrutam.temporal import BOOKINGS_QUEUE, DOCTOR_ID, PATIENT_ID, STARTS_AT
 from web import commands
 from web.context import Call
@@ -80,7 +81,10 @@ async def _ask(call: Call, claim: ClaimTime) -> Booking:
             await commands.forget_handle(start)
             raise
 
-    return await commands.outcome(call, Booking, workflow_id, ask)
+    try:
+        return await commands.outcome(call, Booking, workflow_id, ask)
+    finally:  # taken or lost: what this process remembers of the doctor's times may have changed
+        call.services.cache.forget(slots_group(claim.doctor_id))
 
 
 async def give_back(call: Call, booking: Booking, side: Role, command: CancelRequest) -> Booking:
@@ -99,7 +103,10 @@ async def give_back(call: Call, booking: Booking, side: Role, command: CancelReq
             BookingWorkflow.cancel, request, id=str(operation_id), rpc_timeout=call.services.settings.temporal_timeout
         )
 
-    return await commands.outcome(call, Booking, workflow_id, ask)
+    try:
+        return await commands.outcome(call, Booking, workflow_id, ask)
+    finally:
+        call.services.cache.forget(slots_group(booking.doctor_id))
 
 
 def _start_operation(workflow_id: str, claim: ClaimTime) -> WithStartWorkflowOperation[BookingWorkflow, str]:

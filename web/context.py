@@ -20,6 +20,8 @@ from amrutam.storage.admission import Admissions
 from amrutam.storage.audit import Caller, Origin
 from amrutam.storage.cache import Cache
 from amrutam.storage.guessing import Guessing
+from amrutam.storage.line import Line
+from amrutam.storage.nodes import Nodes
 from amrutam.storage.operations import Operation
 from amrutam.storage.person_keys import PersonKeys
 from amrutam.storage.pool import Database
@@ -39,6 +41,8 @@ class Services:
     settings: Settings
     keyring: Keyring
     db: Database
+    nodes: Nodes
+    line: Line
     cache: Cache
     temporal: Client
     tokens: AccessTokens

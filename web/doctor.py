@@ -12,6 +12,7 @@ from amrutam.domain.doctor import Doctor, DoctorChanged, EditDoctor, Gender, sta
 from amrutam.storage import audit, events
 from amrutam.storage import doctor as storage
 from amrutam.storage.cache import SEARCH_GROUP, Entry, doctor_group, slots_group
+from amrutam.storage.pool import Connection
 from web import paging
 from web.context import Answer, Call, version_tag
 from web.quotas import SEARCH
@@ -85,15 +86,18 @@ async def search(call: Call, query: DoctorQuery) -> Answer:
     """Find verified doctors. May be 30 seconds behind."""
     after = paging.position(call, query)
 
-    async def fill() -> bytes:
-        async with call.services.db.connection() as db:
-            found = await storage.search(db, query.filters, after, query.limit + 1)
+    async def fill(db: Connection) -> bytes:
+        found = await storage.search(db, query.filters, after, query.limit + 1)
         shown = found[: query.limit]
         next_cursor = paging.cursor(call, query, shown[-1].id) if len(found) > query.limit else None
         return DoctorPage(items=shown, next_cursor=next_cursor).model_dump_json().encode()
 
-    key = hashlib.blake2b(query.model_dump_json().encode(), digest_size=16).hexdigest()
-    return public(await call.services.cache.get(SEARCH_GROUP, key, SEARCH_TTL, fill))
+    return public(await call.services.cache.get(SEARCH_GROUP, _key(query), SEARCH_TTL, fill))
+
+
+def _key(query: DoctorQuery) -> str:
+    """Equal queries, equal keys, in every process."""
+    return hashlib.blake2b(query.model_dump_json().encode(), digest_size=16).hexdigest()
 
 
 @doctors.route(
@@ -107,9 +111,8 @@ async def search(call: Call, query: DoctorQuery) -> Answer:
 async def read(call: Call, id: UUID) -> Answer:
     """One verified doctor."""
 
-    async def fill() -> bytes | None:
-        async with call.services.db.connection() as db:
-            found = await storage.find_verified(db, id)
+    async def fill(db: Connection) -> bytes | None:
+        found = await storage.find_verified(db, id)
         return found.model_dump_json().encode() if found else None
 
     return public(await call.services.cache.get(doctor_group(id), "profile", DOCTOR_TTL, fill))

@@ -15,6 +15,7 @@ from amrutam.kms import KmsUnavailable
 from amrutam.storage.pool import DatabaseUnavailable
 from amrutam.telemetry import HTTP_ERRORS
 from web.middleware import identify
+from web.replies import Reply
 
 STATUS: Mapping[type[e.DomainError], int] = {
     e.BadRequest: 400,
@@ -96,7 +97,7 @@ def answer(request: Request, error: e.DomainError) -> HTTPResponse:
         headers["WWW-Authenticate"] = "Bearer"
     request.ctx.code = error.code
     body = json.dumps(problem(error, request.path, request.ctx.request_id))
-    return HTTPResponse(body, STATUS[kind], headers, "application/problem+json")
+    return Reply(body, STATUS[kind], headers, "application/problem+json")
 
 
 def handle(request: Request, error: Exception) -> HTTPResponse:

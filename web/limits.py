@@ -27,7 +27,9 @@ async def admit(call: Call, cost: int) -> bytes | None:
         wait, spent, marker = await services.admissions.admit(f"address/{network_of(call.address)}", cost, quota)
     else:
         quota, policy = quotas.user, quotas.user_policy
-        wait, spent, marker = await services.admissions.admit(f"user/{who.user_id}", cost, quota, who.session_id)
+        # On an open page nobody asks whether the session is live: the token only says whose quota it is.
+        session_id = who.session_id if call.principal else None
+        wait, spent, marker = await services.admissions.admit(f"user/{who.user_id}", cost, quota, session_id)
     left = quota.units - -(-spent // quota.interval)  # `-(-a // b)` rounds up
     context.rate_limit = {
         "RateLimit": f'"default";r={left};t={-(-spent // SECOND)}',

@@ -3,15 +3,18 @@
 import re
 import secrets
 import time
+from functools import lru_cache
 from typing import Any, cast
 
 import structlog
+from prometheus_client import Histogram
 from sanic import HTTPResponse, Request, Sanic
 from sanic.response import BaseHTTPResponse
 
 from amrutam.settings import Settings
-from amrutam.telemetry import HTTP_SECONDS
+from amrutam.telemetry import HTTP_SECONDS, REQUESTS
 from web.parsing import header
+from web.replies import FixedHeaders
 
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -24,8 +27,6 @@ _READABLE = (
     "etag, idempotency-replayed, location, ratelimit, ratelimit-policy, retry-after, x-device-token, x-request-id"
 )
 
-log = structlog.get_logger()
-
 
 def install(app: "Sanic[Any, Any]", settings: Settings) -> None:
     """Put the middleware around every route of `app`."""
@@ -34,9 +35,11 @@ def install(app: "Sanic[Any, Any]", settings: Settings) -> None:
         "X-Frame-Options": "DENY",
         "Referrer-Policy": "no-referrer",
         "Cross-Origin-Resource-Policy": "same-origin",
+        "Content-Security-Policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
     }
     if settings.public_url.startswith("https://"):
         always["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
+    fixed = FixedHeaders(always)
     origins = frozenset(settings.cors_origins)
     app.ctx.stopping = False
 
@@ -50,10 +53,8 @@ def install(app: "Sanic[Any, Any]", settings: Settings) -> None:
         return None
 
     async def after(request: Request, response: BaseHTTPResponse) -> None:
+        fixed.add_to(response)
         headers = response.headers
-        for name, value in always.items():
-            headers.setdefault(name, value)
-        headers.setdefault("Content-Security-Policy", "default-src 'none'; base-uri 'none'; frame-ancestors 'none'")
         headers["X-Request-Id"] = _context(request, "request_id", "")
         if _context(request, "personal", default=False):
             headers.setdefault("Cache-Control", "no-store")
@@ -75,10 +76,10 @@ def identify(request: Request) -> None:
     if hasattr(context, "request_id"):
         return
     context.started = time.perf_counter()
-    sent = header(request, "x-request-id")
-    context.request_id = sent if _REQUEST_ID.fullmatch(sent) else secrets.token_hex(16)
+    sent, fresh = header(request, "x-request-id"), secrets.token_hex(32)
+    context.request_id = sent if _REQUEST_ID.fullmatch(sent) else fresh[:32]
     parent = _TRACEPARENT.fullmatch(header(request, "traceparent"))
-    context.trace_id = parent.group(1) if parent else secrets.token_hex(16)
+    context.trace_id = parent.group(1) if parent else fresh[32:]
     structlog.contextvars.bind_contextvars(request_id=context.request_id, trace_id=context.trace_id)
 
 
@@ -106,13 +107,22 @@ def _record(request: Request, response: BaseHTTPResponse) -> None:
         return
     seconds = time.perf_counter() - started
     route = _context(request, "route", "unmatched")
-    HTTP_SECONDS.labels(request.method, route, f"{response.status // 100}xx").observe(seconds)
-    log.info(
-        "http.request",
-        method=request.method,
-        route=route,
-        status=response.status,
-        code=_context(request, "code", None),
-        ms=round(seconds * 1000, 2),
-        user_id=_context(request, "user_id", None),
+    _histogram(request.method, route, response.status // 100).observe(seconds)
+    context = request.ctx
+    REQUESTS.write(
+        {
+            "method": request.method,
+            "route": route,
+            "status": response.status,
+            "code": _context(request, "code", None),
+            "ms": round(seconds * 1000, 2),
+            "user_id": _context(request, "user_id", None),
+            "request_id": context.request_id,
+            "trace_id": context.trace_id,
+        }
     )
+
+
+@lru_cache(maxsize=1024)
+def _histogram(method: str, route: str, hundreds: int) -> Histogram:
+    return HTTP_SECONDS.labels(method, route, f"{hundreds}xx")

@@ -14,6 +14,9 @@ from amrutam.domain.errors import Fault, MalformedJson, RequestTimeout, Unsuppor
 
 M = TypeVar("M", bound=BaseModel)
 
+_QUERIES: dict[tuple[type[BaseModel], str], BaseModel] = {}
+_MOST_QUERIES = 2048
+
 # Python's own way of showing a member of an enumeration.
 _MEMBER = re.compile(r"<\w+\.\w+: ('\w+')>")
 
@@ -53,7 +56,21 @@ def body(request: Request, model: type[M]) -> M:
 
 
 def query(request: Request, model: type[M]) -> M:
-    """The query string as `model`. A field that is a list may be given repeatedly. Raises ValidationFailed."""
+    """The query string as `model`. A field that is a list may be given repeatedly. Raises ValidationFailed.
+
+    What was asked lately is not read again: the models are frozen, and their fields do not depend on the moment.
+    """
+    place = (model, request.query_string)
+    if (known := _QUERIES.get(place)) is not None:
+        return cast("M", known)
+    found = _query(request, model)
+    _QUERIES[place] = found
+    if len(_QUERIES) > _MOST_QUERIES:
+        del _QUERIES[next(iter(_QUERIES))]
+    return found
+
+
+def _query(request: Request, model: type[M]) -> M:
     given: dict[str, Any] = {}
     pairs = cast("list[tuple[str, str]]", request.get_query_args(keep_blank_values=True))
     for name, value in pairs:

@@ -23,6 +23,7 @@ from web.context import Answer, Call, Services
 from web.denials import note_denied
 from web.factor import FactorRule, begin_enrolling, is_enrolling, is_missing, refuse
 from web.quotas import default_cost
+from web.replies import Reply
 from web.staff_session import authenticate_browser
 
 EVERYONE: frozenset[Role] = frozenset()
@@ -232,11 +233,11 @@ def render(call: Call, answer: Answer) -> HTTPResponse:
     if answer.etag:
         headers["ETag"] = answer.etag
         if call.request.method in {"GET", "HEAD"} and parsing.header(call.request, "if-none-match") == answer.etag:
-            return HTTPResponse(None, 304, headers)
+            return Reply(None, 304, headers)
     if call.operation and not call.operation.fresh and answer.status < HTTPStatus.MULTIPLE_CHOICES:
         headers["Idempotency-Replayed"] = "true"
     content_type = headers.pop("Content-Type", "application/json")
-    return HTTPResponse(_json(answer.body), answer.status, headers, content_type)
+    return Reply(_json(answer.body), answer.status, headers, content_type)
 
 
 def _json(body: Any) -> bytes | None:

@@ -30,9 +30,9 @@ class Valkey(Part):
             "save": "",
             "appendonly": "no",
             "maxmemory": "512mb",
-            # Only what has an end may go, the longest unused first: cached answers, not the event stream. A lock is
-            # young and so goes last; losing one costs time, never correctness.
-            "maxmemory-policy": "volatile-lru",
+            # Nothing is evicted: locks, limits, markers and the event stream live here too. The cache keeps its own
+            # entries under a bound of less than half of this (`amrutam/storage/entries.py`).
+            "maxmemory-policy": "noeviction",
         }
         arguments = [text for name, value in settings.items() for text in (f"--{name}", value)]
         return self._program([str(_server()), *arguments], folder=self._folders.valkey)

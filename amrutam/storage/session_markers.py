@@ -3,7 +3,8 @@
 `session/<id>` holds the version of the session's good access tokens, or `0` once it has ended. A marker that is missing
 means that nothing is known, and PostgreSQL is asked. A marker only ever rises, and `0` is final, so that the order in
 which a slow fill, a change of roles and an end arrive does not matter. Markers outlive every access token that they
-speak of. Who ends a session writes its row first and the marker after; the relay repeats it until it is done.
+speak of. Who ends a session writes its row first and the marker after; the relay repeats it until it is done. What
+raises a marker tells every process that remembers it (`session_memory.py`).
 """
 
 from collections.abc import Mapping
@@ -14,8 +15,10 @@ from amrutam.domain.errors import TokenExpired, Unauthenticated
 from amrutam.domain.sessions import Standing, stand
 from amrutam.storage import sessions
 from amrutam.storage.breaker import RedisAway
+from amrutam.storage.line import CHANNEL
 from amrutam.storage.pool import Database
 from amrutam.storage.scripts import Scripts
+from amrutam.storage.session_memory import NEWS, SessionMemory
 
 # Over the longest that a request may take to write what it has read.
 MARGIN = timedelta(seconds=60)
@@ -24,6 +27,7 @@ RAISE = """
 local known, version = redis.call('GET', KEYS[1]), ARGV[1]
 if known ~= '0' and (not known or version == '0' or tonumber(known) < tonumber(version)) then
     redis.call('SET', KEYS[1], version, 'PX', ARGV[2])
+    redis.call('PUBLISH', ARGV[3], ARGV[4])
 end
 return 1
 """
@@ -37,9 +41,12 @@ def marker_key(session_id: UUID) -> str:
 class SessionMarkers:
     """Checks that sessions are live, and says so when they are not any more."""
 
-    def __init__(self, scripts: Scripts, db: Database, token_life: timedelta) -> None:
+    def __init__(
+        self, scripts: Scripts, db: Database, token_life: timedelta, memory: SessionMemory | None = None
+    ) -> None:
         self._scripts = scripts
         self._db = db
+        self._memory = memory
         self._life = round((token_life + MARGIN).total_seconds() * 1000)
 
     async def check(self, session_id: UUID, version: int, marker: bytes | None) -> None:
@@ -65,8 +72,12 @@ class SessionMarkers:
 
     async def note_surely(self, versions: Mapping[UUID, int]) -> None:
         """The same. Raises RedisAway."""
+        if self._memory:
+            for session_id, version in versions.items():
+                self._memory.note(session_id, version)
         for session_id, version in versions.items():
-            await self._scripts.run(RAISE, [marker_key(session_id)], version, self._life)
+            news = f"{NEWS} {session_id} {version}"
+            await self._scripts.run(RAISE, [marker_key(session_id)], version, self._life, CHANNEL, news)
 
     async def _ask_database(self, session_id: UUID) -> int:
         async with self._db.connection() as db:

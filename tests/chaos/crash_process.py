@@ -29,6 +29,8 @@ from amrutam.domain.wallclock import use_pinned_tzdata
 from amrutam.preflight import load
 from amrutam.storage.breaker import CONNECTION
 from amrutam.storage.cache import Cache
+from amrutam.storage.line import CHANNEL
+from amrutam.storage.nodes import Nodes
 from amrutam.storage.pool import Connection, Database
 from amrutam.telemetry import configure_logging
 from amrutam.temporal import BOOKINGS_QUEUE
@@ -58,7 +60,7 @@ class Fate:
 
 
 class DoomedRedis(Redis):
-    """The lock is one SET, and telling the cache one UNLINK."""
+    """The lock is one SET, and telling the cache one script, which publishes the news."""
 
     def __init__(self, url: str, fate: Fate) -> None:
         super().__init__(connection_pool=ConnectionPool.from_url(url, **CONNECTION))
@@ -69,7 +71,7 @@ class DoomedRedis(Redis):
         if args[0] == "SET":
             self._fate.meet(Moment.BEFORE_LOCK)
         answer = cast("object", await super().execute_command(*args, **options))
-        if args[0] == "UNLINK":
+        if CHANNEL in args:
             self._fate.meet(Moment.AFTER_TELLING)
         return answer
 
@@ -149,7 +151,8 @@ async def work(fate: Fate) -> None:
     settings, keyring = load()
     clients = await Clients.open(settings, keyring)
     redis = DoomedRedis(settings.redis_url.get_secret_value(), fate)
-    doomed = replace(clients, db=DoomedDatabase(clients.db, fate), redis=redis, cache=Cache(redis))
+    cache = Cache(redis, Nodes(clients.db, []))
+    doomed = replace(clients, db=DoomedDatabase(clients.db, fate), redis=redis, cache=cache)
     await build_worker(BOOKINGS_QUEUE, settings, keyring, doomed).run()
 
 

@@ -22,6 +22,7 @@ from temporalio.testing._timeskipping import TimeSkipper  # the public testing e
 
 from amrutam.ids import new_id
 from amrutam.storage.cache import Cache, slots_group
+from amrutam.storage.nodes import Nodes
 from amrutam.storage.pool import Database
 from tests.chaos.model import Book, Cancel, Doctor, Expire, Model, Told
 from tests.people import Person
@@ -283,7 +284,7 @@ async def test_whatever_patients_do_the_system_and_a_plain_model_tell_the_same(
     make_patient: MakePatient, make_doctor: MakeDoctor,
 ) -> None:  # fmt: skip
     day = (datetime.now(UTC) + timedelta(days=2)).date()
-    clinic = Clinic(asyncio.get_running_loop(), api, owner, Cache(redis), temporal, day, print)
+    clinic = Clinic(asyncio.get_running_loop(), api, owner, Cache(redis, Nodes(owner, [])), temporal, day, print)
     few_and_long = settings(
         max_examples=EXAMPLES,
         stateful_step_count=STEPS,

@@ -13,6 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from amrutam.storage.cache import SEARCH_GROUP, Cache, doctor_group, slots_group
+from amrutam.storage.nodes import Nodes
 from amrutam.storage.pool import Database
 from tests.beside import api_beside, worker_beside
 from tests.conftest import System
@@ -177,5 +178,7 @@ async def test_while_redis_flaps_nothing_fails_and_afterwards_the_cache_tells_th
 
         await until(true, seconds=SOON_SECONDS)
         cached = await _reads(api, doctor)
-        await Cache(redis).invalidate_surely(slots_group(doctor.id), doctor_group(doctor.id), SEARCH_GROUP)
+        await Cache(redis, Nodes(db, [])).invalidate_surely(
+            slots_group(doctor.id), doctor_group(doctor.id), SEARCH_GROUP
+        )
         assert await _reads(api, doctor) == cached

@@ -1,9 +1,9 @@
 """The cache: a hit is fresh, a miss is shared, and without Redis everything is right all the same."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -18,7 +18,10 @@ from amrutam.stack.folders import Folders
 from amrutam.stack.ports import LOOPBACK
 from amrutam.stack.valkey import Valkey
 from amrutam.storage.breaker import CONNECTION
-from amrutam.storage.cache import Cache, groups_of
+from amrutam.storage.cache import Cache, Fill, groups_of
+from amrutam.storage.entries import MOST_ENTRY_BYTES
+from amrutam.storage.nodes import Nodes
+from amrutam.storage.pool import Connection, Database
 from tests.polling import until
 
 LONG = 60.0
@@ -35,7 +38,7 @@ class Source:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def fill(self) -> bytes:
+    async def fill(self, _: Connection) -> bytes:
         """Read now, answer when the gate is open."""
         self.reads += 1
         value = self.value
@@ -48,17 +51,23 @@ class Source:
 
 
 @pytest.fixture
-async def cache(settings: Settings) -> AsyncGenerator[Cache, None]:
-    """As a process has it."""
-    cache = Cache(Redis.from_url(settings.redis_url.get_secret_value(), **PATIENT))
+def nodes(db: Database) -> Nodes:
+    """The primary alone."""
+    return Nodes(db, [])
+
+
+@pytest.fixture
+async def cache(settings: Settings, nodes: Nodes) -> AsyncGenerator[Cache, None]:
+    """As a process has it that remembers nothing itself."""
+    cache = Cache(Redis.from_url(settings.redis_url.get_secret_value(), **PATIENT), nodes)
     yield cache
     await cache.close()
 
 
 @pytest.fixture
-async def neighbour(settings: Settings) -> AsyncGenerator[Cache, None]:
+async def neighbour(settings: Settings, nodes: Nodes) -> AsyncGenerator[Cache, None]:
     """As another process has it."""
-    cache = Cache(Redis.from_url(settings.redis_url.get_secret_value(), **PATIENT))
+    cache = Cache(Redis.from_url(settings.redis_url.get_secret_value(), **PATIENT), nodes)
     yield cache
     await cache.close()
 
@@ -80,7 +89,7 @@ def group() -> str:
     return f"{new_id()}/x"
 
 
-async def _body(cache: Cache, group: str, fill: Callable[[], Awaitable[bytes | None]], key: str = "k") -> bytes | None:
+async def _body(cache: Cache, group: str, fill: Fill, key: str = "k") -> bytes | None:
     entry = await cache.get(group, key, LONG, fill)
     return entry.body if entry else None
 
@@ -202,8 +211,8 @@ async def test_a_fill_goes_on_when_the_caller_who_began_it_is_gone(cache: Cache,
 async def test_a_fill_that_fails_fails_only_the_caller_who_began_it(cache: Cache, group: str) -> None:
     source = Source()
 
-    async def fails_once() -> bytes:
-        body = await source.fill()
+    async def fails_once(db: Connection) -> bytes:
+        body = await source.fill(db)
         if source.reads == 1:
             raise LookupError("the database went away")
         return body
@@ -220,7 +229,7 @@ async def test_a_fill_that_fails_fails_only_the_caller_who_began_it(cache: Cache
 async def test_that_there_is_nothing_is_remembered_until_there_is_something(cache: Cache, group: str) -> None:
     reads, there = 0, False
 
-    async def fill() -> bytes | None:
+    async def fill(_: Connection) -> bytes | None:
         nonlocal reads
         reads += 1
         return b"here" if there else None
@@ -229,6 +238,44 @@ async def test_that_there_is_nothing_is_remembered_until_there_is_something(cach
     there = True
     await cache.invalidate(group)
     assert await _body(cache, group, fill) == b"here"
+
+
+async def test_who_has_written_is_not_served_what_was_read_before(cache: Cache, group: str, db: Database) -> None:
+    source, nodes = Source(), Nodes(db, [])
+    await _body(cache, group, source.fill)
+    source.value, wrote_at = 2, await nodes.position()
+    assert await _body(cache, group, source.fill) == b"1"
+    entry = await cache.get(group, "k", LONG, source.fill, wrote_at)
+    again = await cache.get(group, "k", LONG, source.fill, wrote_at)
+    assert entry == again
+    assert entry is not None
+    assert (entry.body, source.reads) == (b"2", 2)
+    assert await _body(cache, group, source.fill) == b"2"
+    assert _count("reads", group, "stale") == 1
+
+
+async def test_entries_in_redis_keep_under_their_bound(valkey: Valkey, nodes: Nodes, group: str) -> None:
+    redis = Redis.from_url(valkey.url, **PATIENT)
+    cache = Cache(redis, nodes, most_bytes=20_000)
+
+    async def fill(_: Connection) -> bytes:
+        return b"x" * 1_000
+
+    for number in range(100):
+        await cache.get(group, f"k{number}", LONG, fill)
+    held = cast("list[bytes]", await redis.keys(f"cache:{{{group}}}:*"))
+    assert 8 <= len(held) <= 14
+    assert await redis.zcard("cache:entries") == len(held)
+    assert int(await redis.get("cache:bytes") or 0) <= 20_000
+    await cache.close()
+
+
+async def test_a_body_that_is_too_large_is_answered_and_not_kept(cache: Cache, group: str) -> None:
+    async def fill(_: Connection) -> bytes:
+        return b"x" * (MOST_ENTRY_BYTES + 1)
+
+    assert len(await _body(cache, group, fill) or b"") == MOST_ENTRY_BYTES + 1
+    assert _count("fills", group, "too_large") == 1
 
 
 async def test_an_entry_ends_with_its_time(cache: Cache, group: str) -> None:
@@ -243,8 +290,10 @@ async def test_an_entry_ends_with_its_time(cache: Cache, group: str) -> None:
     await until(renewed)
 
 
-async def test_without_redis_each_read_is_fresh_and_the_log_says_so_once(valkey: Valkey, group: str) -> None:
-    cache, source = Cache(Redis.from_url(valkey.url, **CONNECTION)), Source()
+async def test_without_redis_each_read_is_fresh_and_the_log_says_so_once(
+    valkey: Valkey, nodes: Nodes, group: str
+) -> None:
+    cache, source = Cache(Redis.from_url(valkey.url, **CONNECTION), nodes), Source()
     await _body(cache, group, source.fill)
     await valkey.stop()
     with capture_logs() as logs:
@@ -265,14 +314,14 @@ async def test_without_redis_each_read_is_fresh_and_the_log_says_so_once(valkey:
     await cache.close()
 
 
-async def test_a_redis_that_accepts_and_never_answers_is_away_too(group: str) -> None:
+async def test_a_redis_that_accepts_and_never_answers_is_away_too(nodes: Nodes, group: str) -> None:
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
 
     mute = await asyncio.start_server(say_nothing, LOOPBACK)
     port: int = mute.sockets[0].getsockname()[1]
-    cache, source = Cache(Redis(host=LOOPBACK, port=port, **CONNECTION)), Source()
+    cache, source = Cache(Redis(host=LOOPBACK, port=port, **CONNECTION), nodes), Source()
     assert await _body(cache, group, source.fill) == b"1"
     source.value = 2
     assert await _body(cache, group, source.fill) == b"2"
