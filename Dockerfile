@@ -29,7 +29,7 @@ RUN apt-get update \
 RUN groupadd --gid 10001 amrutam \
     && useradd --uid 10001 --gid amrutam --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin amrutam \
     && install -d -o amrutam -g amrutam -m 0700 /var/lib/amrutam /var/lib/amrutam/keys \
-        /var/lib/amrutam/audit /var/lib/amrutam/mail
+        /var/lib/amrutam/audit /var/lib/amrutam/documents /var/lib/amrutam/mail
 
 COPY --from=packages /opt/amrutam /opt/amrutam
 WORKDIR /srv/amrutam

@@ -6,11 +6,27 @@ from datetime import UTC, datetime, timedelta
 from temporalio import activity
 
 from amrutam.domain.common import Message
+from amrutam.domain.documents import Purpose
+from amrutam.gateways.documents import Documents
+from amrutam.ids import first_id_at
 from amrutam.settings import Settings
-from amrutam.storage import auth, claims, email_change, invitations, mfa, operations, partitions, passwords, sessions
+from amrutam.storage import (
+    auth,
+    claims,
+    documents,
+    email_change,
+    invitations,
+    mfa,
+    operations,
+    partitions,
+    passwords,
+    sessions,
+)
 from amrutam.storage.pool import Connection, Database
 
 BATCH = 1000
+# Uploads that failed are looked for among the objects of so long before their lifetime's end: not the whole store.
+LOOK_BACK = timedelta(days=30)
 
 
 class Housekeeping(Message):
@@ -26,8 +42,10 @@ Removal = Callable[[Connection, datetime, int], Awaitable[int]]
 class MaintenanceActivities:
     """Keeps the lifetimes that settings state."""
 
-    def __init__(self, db: Database, settings: Settings) -> None:
+    def __init__(self, db: Database, settings: Settings, store: Documents) -> None:
         self._db = db
+        self._store = store
+        self._keep_documents = timedelta(days=settings.keep_documents_days)
         self._lifetimes: dict[str, tuple[Removal, timedelta]] = {
             "claims": (claims.forget_before, timedelta(hours=settings.keep_claims_hours)),
             "operations": (operations.forget_before, timedelta(days=settings.keep_operations_days)),
@@ -47,7 +65,36 @@ class MaintenanceActivities:
             made = await partitions.ensure(db)
         now = datetime.now(UTC)
         removed = {name: await self._remove(forget, now - age) for name, (forget, age) in self._lifetimes.items()}
+        removed["documents"] = await self._remove_documents(now - self._keep_documents)
+        removed["objects"] = await self._remove_objects(now - self._keep_documents)
         return Housekeeping(partitions=made, removed=removed)
+
+    async def _remove_documents(self, before: datetime) -> int:
+        """What was deleted before then: the object, then its row, so that a round that is cut short is taken up."""
+        total = 0
+        while True:
+            async with self._db.connection() as db:
+                deleted = await documents.deleted_before(db, before, BATCH)
+            for key in deleted.values():
+                await self._store.delete(key)
+            async with self._db.connection() as db:
+                await documents.forget(db, deleted.keys())
+            total += len(deleted)
+            if len(deleted) < BATCH:
+                return total
+
+    async def _remove_objects(self, before: datetime) -> int:
+        """Of uploads that came to nothing. A request lasts for seconds: what no row names after days never will be."""
+        total = 0
+        for purpose in Purpose:
+            after = f"{purpose}/{first_id_at(before - LOOK_BACK)}"
+            async for keys in self._store.older(purpose, after, before):
+                async with self._db.connection() as db:
+                    lost = set(keys) - await documents.named(db, keys)
+                for key in lost:
+                    await self._store.delete(key)
+                total += len(lost)
+        return total
 
     async def _remove(self, forget: Removal, before: datetime) -> int:
         total = 0

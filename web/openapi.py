@@ -16,6 +16,9 @@ from web.routing import Idempotency, Route
 _REF = "#/components/schemas/{model}"
 _PARAMETER = re.compile(r"{(\w+)}")
 
+_BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+_DONE = {True: "The file.", False: "Done."}
+
 # What any route may answer beside what it declares.
 _ALWAYS: tuple[type[e.DomainError], ...] = (e.Internal, e.Unavailable)
 
@@ -123,6 +126,12 @@ def _operation(route: Route, schemas: _Schemas) -> dict[str, Any]:
         needed = any(field.is_required() for field in route.command.model_fields.values())
         content = {"application/json": {"schema": schemas.received(route.command)}}
         operation["requestBody"] = {"required": needed, "content": content}
+    if route.upload:
+        operation["requestBody"] = {
+            "description": route.upload.right,
+            "required": True,
+            "content": dict.fromkeys(map(str, route.upload.kinds), _BINARY),
+        }
     return operation
 
 
@@ -187,8 +196,9 @@ def _header_parameters(route: Route) -> list[dict[str, Any]]:
 def _answers(route: Route, schemas: _Schemas) -> dict[str, Any]:
     return {
         str(status): {
-            "description": (model.__doc__ or "").partition("\n")[0] if model else "Done.",
+            "description": (model.__doc__ or "").partition("\n")[0] if model else _DONE[bool(route.sends)],
             **({"content": {"application/json": {"schema": schemas.sent(model)}}} if model else {}),
+            **({"content": dict.fromkeys(map(str, route.sends), _BINARY)} if route.sends and not model else {}),
         }
         for status, model in route.answers.items()
     }
@@ -210,6 +220,8 @@ def _implied(route: Route) -> list[type[e.DomainError]]:
             implied += [e.StepUpRequired, e.MfaEnrollmentRequired]
     if route.command:
         implied += [e.MalformedJson, e.ValidationFailed, e.TooLarge, e.UnsupportedMediaType]
+    if route.upload:
+        implied += [e.ValidationFailed, e.TooLarge, e.UnsupportedMediaType]
     if route.query:
         implied += [e.ValidationFailed]
     if route.idempotency is not Idempotency.NONE:

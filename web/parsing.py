@@ -9,13 +9,25 @@ from typing import Any, TypeVar, cast, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from sanic import Request
+from sanic.exceptions import PayloadTooLarge
 
-from amrutam.domain.errors import Fault, MalformedJson, RequestTimeout, UnsupportedMediaType, ValidationFailed
+from amrutam.domain.documents import MediaType, Upload, check
+from amrutam.domain.errors import (
+    Fault,
+    MalformedJson,
+    RequestTimeout,
+    TooLarge,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
 
 M = TypeVar("M", bound=BaseModel)
 
 _QUERIES: dict[tuple[type[BaseModel], str], BaseModel] = {}
 _MOST_QUERIES = 2048
+
+# An upload may be so many times as large as what is taken, and still hear why it is not.
+_PATIENCE = 10
 
 # Python's own way of showing a member of an enumeration.
 _MEMBER = re.compile(r"<\w+\.\w+: ('\w+')>")
@@ -41,11 +53,39 @@ async def receive_body(request: Request, most_bytes: int, seconds: float) -> Non
         raise RequestTimeout from None
 
 
+async def receive_upload(request: Request, upload: Upload, seconds: float) -> None:
+    """The same for a file. Raises RequestTimeout, TooLarge that says what would be right."""
+    try:
+        await receive_body(request, upload.most_bytes, seconds)
+    except PayloadTooLarge:
+        await _let_pass(request, upload.most_bytes * _PATIENCE, seconds)
+        raise TooLarge(upload.right) from None
+
+
+async def _let_pass(request: Request, most_bytes: int, seconds: float) -> None:
+    """Read what is not kept: a client that is still sending when the connection closes never sees the refusal."""
+    stream = cast("Any", request.stream)
+    stream.request_max_size = most_bytes
+    try:
+        async with asyncio.timeout(seconds):
+            async for _ in stream:
+                pass
+    except (TimeoutError, PayloadTooLarge):
+        stream.request_body = None
+    stream.keep_alive = False
+
+
+def file(request: Request, upload: Upload) -> MediaType:
+    """What the file is that came as the body. Raises UnsupportedMediaType, ValidationFailed."""
+    said = header(request, "content-type").partition(";")[0].strip().lower()
+    return check(request.body, said, upload)
+
+
 def body(request: Request, model: type[M]) -> M:
     """The JSON body as `model`; none counts as `{}`. Raises MalformedJson, UnsupportedMediaType, ValidationFailed."""
     raw: bytes = request.body or b""
     if raw and (request.content_type or "").partition(";")[0].strip().lower() != "application/json":
-        raise UnsupportedMediaType
+        raise UnsupportedMediaType("Send `Content-Type: application/json`.")
     try:
         return model.model_validate_json(raw or b"{}")
     except ValidationError as error:

@@ -81,6 +81,7 @@ class Demo:
             "AMRUTAM_KEYRING": str(folders.keys / "keyring.json"),
             "MAIL_FOLDER": str(folders.mail),
             "AUDIT_CHECKPOINT_FOLDER": str(folders.audit),
+            "DOCUMENTS_URL": folders.documents.as_uri(),
             "PUBLIC_URL": self.url,
             "RATE_LIMIT_FACTOR": str(RATE_LIMIT_FACTOR),
         }

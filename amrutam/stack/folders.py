@@ -20,11 +20,13 @@ class Folders:
         self.keys = self.root / "keys"
         self.mail = self.root / "mail"
         self.audit = self.root / "audit"
+        self.documents = self.root / "documents"
 
     def make(self) -> None:
         """Make them. Others may pass through the data folder, as PostgreSQL's account must, and see nothing."""
         self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
-        for folder in (self.logs, self.run, self.temporal, self.valkey, self.keys, self.mail, self.audit):
+        parts = (self.logs, self.run, self.temporal, self.valkey, self.keys, self.mail, self.audit, self.documents)
+        for folder in parts:
             folder.mkdir(mode=0o700, exist_ok=True)
 
     def lock(self) -> TextIO:

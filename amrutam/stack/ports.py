@@ -1,5 +1,6 @@
 """Ports on 127.0.0.1: which ones are asked for, which are free, and who holds the others."""
 
+import os
 import random
 import socket
 from collections.abc import Mapping
@@ -13,6 +14,9 @@ from amrutam.stack.errors import StackError
 LOOPBACK = "127.0.0.1"
 # Below the range that systems hand out for outgoing connections, so that a port found free stays free.
 FREE_PORTS = range(20_000, 32_000)
+# A part of them, as 20000-22999, for whoever starts servers beside others who do so at the same time: two who look in
+# one range find the same free port now and then, before either has taken it.
+SHARE = "AMRUTAM_FREE_PORTS"
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,22 @@ def port_of(environment: Mapping[str, str], variable: str, default: int) -> int:
     return int(text)
 
 
+def share_of_free_ports(number: int, of: int) -> str:
+    """The `number`-th, from 0, of so many equal parts of them, as the variable `SHARE` takes it."""
+    size = len(FREE_PORTS) // of
+    first = FREE_PORTS.start + number * size
+    return f"{first}-{first + size - 1}"
+
+
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens."""
-    for port in random.sample(FREE_PORTS, k=500):
+    """A port of 127.0.0.1 on which nobody listens. Raises StackError when none is found."""
+    share = os.environ.get(SHARE) or share_of_free_ports(0, of=1)
+    first, _, last = share.partition("-")
+    candidates = range(int(first), int(last) + 1)
+    for port in random.sample(candidates, k=min(500, len(candidates))):
         if is_free(port):
             return port
-    raise StackError("No free port was found between 20000 and 32000 on 127.0.0.1.")
+    raise StackError(f"No free port was found in {share} on 127.0.0.1.")
 
 
 def is_free(port: int) -> bool:

@@ -212,12 +212,17 @@ def scratch_folder() -> Path:
 
     What a killed test run left in such a folder, its servers included, is cleared away first.
     """
-    for old in _abandoned():
-        kill_leftovers(Folders(old).run)
-        remove_data(old)
+    clear_abandoned()
     folder = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}-{os.getpid()}-"))
     folder.chmod(0o711)
     return folder
+
+
+def clear_abandoned() -> None:
+    """Kill the servers, and delete the data, of test runs whose process is gone."""
+    for old in _abandoned():
+        kill_leftovers(Folders(old).run)
+        remove_data(old)
 
 
 def _abandoned() -> list[Path]:

@@ -31,12 +31,20 @@ class DataKey:
 
     def seal(self, text: str, bound_to: bytes) -> bytes:
         """`text`, to be opened only with the same `bound_to` (see `crypto.place`)."""
-        return self._keys.seal(text.encode(), bound_to)
+        return self.seal_bytes(text.encode(), bound_to)
+
+    def seal_bytes(self, plain: bytes, bound_to: bytes) -> bytes:
+        """The same for what is no text."""
+        return self._keys.seal(plain, bound_to)
 
     def open(self, sealed: bytes, bound_to: bytes) -> str:
         """The text again. Raises SealError."""
+        return self.open_bytes(sealed, bound_to).decode()
+
+    def open_bytes(self, sealed: bytes, bound_to: bytes) -> bytes:
+        """What `seal_bytes` was given. Raises SealError."""
         try:
-            return self._keys.open(sealed, bound_to).decode()
+            return self._keys.open(sealed, bound_to)
         except SealError as error:
             seal_broken("person_data", bound_to, str(error))
             raise

@@ -17,7 +17,15 @@ from tests.deploy.compose import ROOT, MissingVariable, Project, environment_fil
 DEPLOY = ROOT / "deploy"
 DEMO = environment_file(DEPLOY / "demo" / "compose.env")
 EXAMPLE = environment_file(DEPLOY / "production" / "compose.env.example")
-MAY_BE_EMPTY = {"CORS_ORIGINS"}
+# A bucket for documents, in place of the volume of the machine.
+BUCKET = {
+    "DOCUMENTS_URL": "s3://clinic/documents",
+    "DOCUMENTS_S3_ENDPOINT": "https://s3.clinic.example",
+    "DOCUMENTS_S3_REGION": "ap-south-1",
+    "DOCUMENTS_S3_ACCESS_KEY": "c0ffee",
+    "DOCUMENTS_S3_SECRET_KEY": "c0ffee",
+}
+MAY_BE_EMPTY = {"CORS_ORIGINS", *BUCKET}
 # As an operator would fill in the example.
 PRODUCTION = {name: "c0ffee" for name in EXAMPLE if name not in MAY_BE_EMPTY} | {
     "PUBLIC_URL": "https://api.clinic.example",
@@ -168,6 +176,15 @@ def test_every_variable_given_to_a_process_is_one_of_its_settings(variables: dic
 def test_each_mode_accepts_what_its_processes_are_told(variables: dict[str, str], process: str) -> None:
     settings = _settings(Project.load(variables).environment(process))
     assert settings.faults() == []
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_documents_lie_in_a_volume_or_in_a_bucket_that_is_named(process: str) -> None:
+    volume = _settings(Project.load(PRODUCTION).environment(process))
+    bucket = _settings(Project.load(PRODUCTION | BUCKET).environment(process))
+    assert volume.documents_url == "file:///var/lib/amrutam/documents"
+    assert bucket.documents_url == BUCKET["DOCUMENTS_URL"]
+    assert bucket.faults() == []
 
 
 @modes

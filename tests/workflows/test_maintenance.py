@@ -7,6 +7,7 @@ from asyncpg import Range
 from temporalio.client import Client, ScheduleActionStartWorkflow, ScheduleOverlapPolicy
 
 from activities.maintenance import BATCH, Housekeeping, MaintenanceActivities
+from amrutam.gateways.documents import documents_for
 from amrutam.ids import new_id
 from amrutam.settings import Settings
 from amrutam.storage import partitions
@@ -134,6 +135,8 @@ async def test_what_is_past_its_lifetime_is_removed_and_the_rest_is_kept(
         "password_resets",
         "email_changes",
         "invitations",
+        "documents",
+        "objects",
     }
 
 
@@ -144,7 +147,7 @@ async def test_more_than_one_batch_is_removed_in_one_round(db: Database, setting
             "INSERT INTO claims (booking_id, resource_id, during) VALUES ($1, $1, $2)",
             [(each, old) for each in ids],
         )
-    await MaintenanceActivities(db, settings).keep_house()
+    await MaintenanceActivities(db, settings, documents_for(settings)).keep_house()
     assert await _left(db, "claims", "booking_id", ids) == set()
 
 
