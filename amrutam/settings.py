@@ -65,6 +65,10 @@ class Settings(BaseSettings):
     )
 
     database_url: SecretStr = Field(description="postgresql:// of the application's role")
+    database_replica_urls: SecretStr | None = Field(
+        None, description="the same of streaming replicas, comma-separated; public reads go there"
+    )
+    replica_most_lag_seconds: float = Field(10, gt=0, description="a replica that is further behind is not read")
     migration_database_url: SecretStr | None = Field(None, description="postgresql:// of the role that owns the schema")
     database_pool_size: int = Field(16, ge=2, description="connections of one process")
     redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="redis:// or rediss://")
@@ -82,6 +86,15 @@ class Settings(BaseSettings):
     smtp_url: SecretStr | None = Field(None, description="smtp:// or smtps:// with user, password, host and port")
     mail_folder: Path | None = Field(None, description="demo: mails are written here as .eml files instead of sent")
     mail_from: str = Field("Amrutam <no-reply@amrutam.test>", description="the sender of mails")
+
+    documents_url: str | None = Field(
+        None, description="where photos and documents are kept: file:///folder or s3://bucket/prefix"
+    )
+    documents_s3_endpoint: str | None = Field(None, description="https:// of a store that speaks S3, if not Amazon's")
+    documents_s3_region: str = Field("us-east-1", description="of the bucket")
+    documents_s3_access_key: str | None = Field(None, description="of S3; unset: what the machine's own role may")
+    documents_s3_secret_key: SecretStr | None = Field(None, description="goes with the access key")
+    upload_timeout_seconds: float = Field(60, gt=0, description="time in which the body of an upload must arrive")
 
     hold_seconds: int = Field(600, ge=30, description="how long a priced time is held while the patient pays")
     max_unpaid_holds: int = Field(3, ge=1, description="unpaid times a patient may hold at once")
@@ -110,10 +123,16 @@ class Settings(BaseSettings):
         90, ge=1, description="how long after a visit its doctor still reads what the patient told"
     )
 
+    review_edit_days: int = Field(14, ge=1, description="how long a patient may change a review")
+
     keep_claims_hours: int = Field(24, ge=1, description="how long a past claim is kept")
     keep_operations_days: int = Field(7, ge=1, description="how long an idempotency record is kept")
     keep_sessions_days: int = Field(30, ge=1, description="how long an ended session is kept")
     keep_devices_days: int = Field(365, ge=1, description="how long a device is known that nobody signs in on")
+
+    keep_documents_days: int = Field(
+        7, ge=1, description="how long a deleted document is kept, and what is left of an upload that failed"
+    )
 
     @field_validator("cors_origins", "trusted_proxies", "require_mfa_roles", mode="before")
     @classmethod
@@ -133,13 +152,20 @@ class Settings(BaseSettings):
         return frozenset() if self.demo else MUST_HAVE_MFA
 
     @property
+    def replica_urls(self) -> list[str]:
+        """Each replica's, in the order in which they were given."""
+        given = self.database_replica_urls.get_secret_value() if self.database_replica_urls else ""
+        return [part.strip() for part in given.split(",") if part.strip()]
+
+    @property
     def temporal_timeout(self) -> timedelta:
         """The wait for a workflow, as Temporal's client takes it."""
         return timedelta(seconds=self.temporal_timeout_seconds)
 
     def faults(self) -> list[str]:
         """Every setting that this mode refuses, each with what would be right."""
-        return self._demo_faults() if self.demo else self._production_faults()
+        faults = self._demo_faults() if self.demo else self._production_faults()
+        return faults + self._documents_faults()
 
     def _demo_faults(self) -> list[str]:
         faults: list[str] = []
@@ -149,10 +175,27 @@ class Settings(BaseSettings):
             faults.append("MAIL_FOLDER: name a folder for mails, or an SMTP_URL")
         return faults
 
+    def _documents_faults(self) -> list[str]:
+        url = _parts(SecretStr(self.documents_url or ""))
+        is_folder = url is not None and url.scheme == "file" and not url.netloc and url.path.startswith("/")
+        rules = {
+            "DOCUMENTS_URL: needed, as file:///folder or s3://bucket/prefix": is_folder
+            or (url is not None and url.scheme == "s3" and bool(url.netloc)),
+            "DOCUMENTS_S3_ENDPOINT: needs https:// (plain-text connections are refused)": self.demo
+            or not self.documents_s3_endpoint
+            or self.documents_s3_endpoint.startswith("https://"),
+            "DOCUMENTS_S3_ACCESS_KEY, DOCUMENTS_S3_SECRET_KEY: go together": bool(self.documents_s3_access_key)
+            is bool(self.documents_s3_secret_key),
+        }
+        return [fault for fault, kept in rules.items() if not kept]
+
     def _production_faults(self) -> list[str]:
         rules = {
             "DATABASE_URL: needs ?sslmode=verify-full (plain-text connections are refused)": has_verified_tls(
                 self.database_url
+            ),
+            "DATABASE_REPLICA_URLS: each needs ?sslmode=verify-full (plain-text connections are refused)": all(
+                has_verified_tls(SecretStr(url)) for url in self.replica_urls
             ),
             MIGRATES_BY_TLS: self.migration_database_url is None or has_verified_tls(self.migration_database_url),
             "REDIS_URL: needs rediss:// (plain-text connections are refused)": (

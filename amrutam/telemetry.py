@@ -33,12 +33,19 @@ HTTP_ERRORS = Counter("amrutam_http_errors_total", "Requests answered with 5xx",
 HTTP_IN_FLIGHT = Gauge("amrutam_http_in_flight", "Requests being handled now")
 DB_ACQUIRE_SECONDS = Histogram("amrutam_db_acquire_seconds", "Wait for a database connection", buckets=_FAST)
 DB_IN_USE = Gauge("amrutam_db_connections_in_use", "Database connections lent out now")
+NODE_READS = Counter("amrutam_node_reads_total", "Reads that may go to a replica, by where they went", ["node"])
+REPLICA_LAG_SECONDS = Gauge(
+    "amrutam_replica_lag_seconds", "How far a replica is behind the primary", ["replica"]
+)
 CACHE_READS = Counter("amrutam_cache_reads_total", "Cache look-ups", ["cache", "result"])
 CACHE_FILLS = Counter("amrutam_cache_fills_total", "Cache fills", ["cache", "result"])
 LOCK_SECONDS = Histogram("amrutam_lock_wait_seconds", "Wait for a Redis lock", ["result"], buckets=_FAST)
 BOOKINGS = Counter("amrutam_bookings_total", "Bookings that changed state, or were refused", ["outcome"])
 RELAY_LAG_SECONDS = Gauge(
     "amrutam_relay_lag_seconds", "Age of the oldest event that a consumer has not handled", ["consumer"]
+)
+FREE_TIMES_OVERDUE_SECONDS = Gauge(
+    "amrutam_free_times_overdue_seconds", "For how long the doctor has been due whose free times are the most behind"
 )
 AUDIT_UNSEALED_SECONDS = Gauge("amrutam_audit_unsealed_seconds", "Age of the oldest audit row without a seal")
 SEAL_ERRORS = Counter("amrutam_seal_errors_total", "Sealed values that did not open", ["what"])

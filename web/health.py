@@ -50,7 +50,8 @@ async def detail(services: Services) -> dict[str, str]:
     database, temporal, redis = await asyncio.gather(
         database_state(services.db), is_reachable(services.temporal), _redis_state(services)
     )
-    return {"postgresql": database, "temporal": "ok" if temporal else "away", "redis": redis}
+    parts = {"postgresql": database, "temporal": "ok" if temporal else "away", "redis": redis}
+    return {**parts, **services.nodes.state()}
 
 
 async def _redis_state(services: Services) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from uuid import UUID
 
 from amrutam.domain.errors import DomainError, RateLimited, Unavailable
@@ -29,16 +30,19 @@ async def admit(call: Call, cost: int) -> bytes | None:
         quota, policy = quotas.user, quotas.user_policy
         # On an open page nobody asks whether the session is live: the token only says whose quota it is.
         session_id = who.session_id if call.principal else None
-        wait, spent, marker = await services.admissions.admit(f"user/{who.user_id}", cost, quota, session_id)
+        wait, spent, marker = await services.admissions.admit(_user(who.user_id), cost, quota, session_id)
     left = quota.units - -(-spent // quota.interval)  # `-(-a // b)` rounds up
-    context.rate_limit = {
-        "RateLimit": f'"default";r={left};t={-(-spent // SECOND)}',
-        "RateLimit-Policy": policy,
-    }
+    context.rate_limit = ((b"ratelimit", b'"default";r=%d;t=%d' % (left, -(-spent // SECOND))), policy)
     if wait:
         LIMITED.labels("address" if who is None else "user").inc()
         raise RateLimited.after(-(-wait // SECOND))
     return marker
+
+
+@lru_cache(maxsize=4096)
+def _user(user_id: UUID) -> str:
+    """Whose quota it is."""
+    return f"user/{user_id}"
 
 
 def _reader(call: Call) -> Principal | None:

@@ -21,10 +21,12 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 _METHODS = "GET, POST, PUT, PATCH, DELETE"
 _SENDABLE = (
-    "authorization, content-type, idempotency-key, if-match, if-none-match, traceparent, x-device-token, x-request-id"
+    "authorization, content-type, idempotency-key, if-match, if-none-match, traceparent, x-consistency-token, "
+    "x-device-token, x-request-id"
 )
 _READABLE = (
-    "etag, idempotency-replayed, location, ratelimit, ratelimit-policy, retry-after, x-device-token, x-request-id"
+    "etag, idempotency-replayed, location, ratelimit, ratelimit-policy, retry-after, x-consistency-token, "
+    "x-device-token, x-request-id"
 )
 
 
@@ -53,12 +55,11 @@ def install(app: "Sanic[Any, Any]", settings: Settings) -> None:
         return None
 
     async def after(request: Request, response: BaseHTTPResponse) -> None:
-        fixed.add_to(response)
+        fixed.add_to(response, _context(request, "rate_limit", ()))
         headers = response.headers
         headers["X-Request-Id"] = _context(request, "request_id", "")
         if _context(request, "personal", default=False):
             headers.setdefault("Cache-Control", "no-store")
-        headers.update(_context(request, "rate_limit", {}))
         if origins:
             _allow_origin(request, response, origins)
         if app.ctx.stopping:  # else the process would wait for a client that keeps its connection

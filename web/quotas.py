@@ -10,6 +10,7 @@ READ = 1
 WRITE = 2
 SEARCH = 3
 PASSWORD = 10  # or a mail to somebody
+UPLOAD = 30
 
 
 def default_cost(method: str) -> int:
@@ -23,8 +24,8 @@ class Quotas:
 
     user: Quota
     address: Quota
-    user_policy: str
-    address_policy: str
+    user_policy: tuple[bytes, bytes]
+    address_policy: tuple[bytes, bytes]
 
     @classmethod
     def of(cls, settings: Settings) -> "Quotas":
@@ -35,5 +36,5 @@ class Quotas:
         return cls(user, address, _policy(user), _policy(address))
 
 
-def _policy(quota: Quota) -> str:
-    return f'"default";q={quota.units};w={quota.seconds}'
+def _policy(quota: Quota) -> tuple[bytes, bytes]:
+    return (b"ratelimit-policy", b'"default";q=%d;w=%d' % (quota.units, quota.seconds))

@@ -42,11 +42,13 @@ class FixedHeaders:
         self._headers = headers
         self._pairs = [(name, (name.lower().encode(), value.encode())) for name, value in headers.items()]
 
-    def add_to(self, response: BaseHTTPResponse) -> None:
-        """Where it is our own response, as bytes."""
+    def add_to(self, response: BaseHTTPResponse, more: Sequence[Pair]) -> None:
+        """Add them, and `more`; where it is our own response, as bytes."""
         present = response.headers
         if isinstance(response, Reply):
-            response.fixed = [pair for name, pair in self._pairs if name not in present]
+            response.fixed = [*(pair for name, pair in self._pairs if name not in present), *more]
             return
         for name, value in self._headers.items():
             present.setdefault(name, value)
+        for name, value in more:
+            present[name.decode()] = value.decode()

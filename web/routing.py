@@ -16,9 +16,10 @@ from pydantic import BaseModel
 from sanic import HTTPResponse, Request, Sanic
 
 from amrutam.domain.common import Role
+from amrutam.domain.documents import Upload
 from amrutam.domain.errors import DomainError, Forbidden, NotYours, Unauthenticated, Unavailable
 from amrutam.telemetry import HTTP_IN_FLIGHT
-from web import idempotency, limits, parsing
+from web import consistency, idempotency, limits, parsing
 from web.context import Answer, Call, Services
 from web.denials import note_denied
 from web.factor import FactorRule, begin_enrolling, is_enrolling, is_missing, refuse
@@ -63,6 +64,8 @@ class Route:
     browser: bool
     command: type[BaseModel] | None
     query: type[BaseModel] | None
+    upload: Upload | None
+    sends: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -102,12 +105,15 @@ class Feature:
         step_up: bool = False,
         factor: FactorRule = FactorRule.AS_ROLE_NEEDS,
         browser: bool = False,
+        upload: Upload | None = None,
+        sends: tuple[str, ...] = (),
     ) -> Callable[[Callable[..., Awaitable[Answer]]], Handler]:
         """Declare a route. `allow` names the roles (none: everyone); `owns` the rule of ownership that it keeps.
 
         `limit` is what a request costs its caller, by default as `web.quotas` has it for the method. `step_up`: the
         caller's second factor was shown within ten minutes. `factor`: whether those whose role needs one may lack it.
         `browser`: the caller is known by the cookie that signing in at /staff gives, and by no access token.
+        `upload`: the body is a file; the handler takes its `kind`. `sends`: the answer is one, of these content types.
         """
 
         def declare(handler: Callable[..., Awaitable[Answer]]) -> Handler:
@@ -130,6 +136,8 @@ class Feature:
                     browser=browser,
                     command=hints.get("command"),
                     query=hints.get("query"),
+                    upload=upload,
+                    sends=sends,
                 )
             )
             return handler
@@ -162,10 +170,15 @@ def _serve(route: Route, services: Callable[[], Services]) -> Callable[..., Coro
             try:
                 await _enter(route, call)
                 settings = call.services.settings
-                if route.method != "GET":
+                if route.upload:
+                    await parsing.receive_upload(request, route.upload, settings.upload_timeout_seconds)
+                elif route.method != "GET":
                     await parsing.receive_body(request, settings.max_body_bytes, settings.request_timeout_seconds)
                 async with asyncio.timeout(settings.request_timeout_seconds):
-                    return render(call, await _handle(route, call, path))
+                    response = render(call, await _handle(route, call, path))
+                    if route.method != "GET":
+                        await consistency.tell(call, response)
+                    return response
             except (Forbidden, NotYours) as denial:
                 await note_denied(call, route.name, path.get("id"), denial)
                 raise
@@ -182,6 +195,8 @@ async def _handle(route: Route, call: Call, path: dict[str, Any]) -> Answer:
         given["query"] = parsing.query(call.request, route.query)
     if route.command:
         given["command"] = parsing.body(call.request, route.command)
+    if route.upload:
+        given["kind"] = parsing.file(call.request, route.upload)
     if route.idempotency is not Idempotency.NONE:
         required = route.idempotency is Idempotency.REQUIRED
         call.operation = await idempotency.begin(call, route.name, required=required)

@@ -53,7 +53,7 @@ return answers
 MOST_LOCAL = 10_000
 # Units are lent for this long, in seconds, and only to who came back within it.
 LENT_SECONDS = 1.0
-MOST_LENT = 64
+MOST_LENT = 200
 
 
 class Admission(NamedTuple):

@@ -65,11 +65,21 @@ def slots_group(doctor_id: UUID | str) -> str:
     return f"slots/{doctor_id}"
 
 
+def reviews_group(doctor_id: UUID | str) -> str:
+    """What patients thought of the doctor, in every page."""
+    return f"reviews/{doctor_id}"
+
+
 def groups_of(event_type: str, subject: UUID, data: str) -> Sequence[str]:
     """What a fact makes stale. Hours hold the zone that profile and search show."""
     match event_type.partition(".")[0]:
-        case "doctor" | "availability":
+        case "doctor":
+            return (doctor_group(subject), slots_group(subject), reviews_group(subject), SEARCH_GROUP)
+        case "availability":
             return (doctor_group(subject), slots_group(subject), SEARCH_GROUP)
+        case "review":  # the rating is in the profile and in search
+            doctor_id = json.loads(data)["doctor_id"]
+            return (reviews_group(doctor_id), doctor_group(doctor_id), SEARCH_GROUP)
         case "booking":
             return (slots_group(json.loads(data)["doctor_id"]),)
         case _:
@@ -178,9 +188,8 @@ class Cache:
         served by the entry that is made now.
         """
         position = await self._nodes.position() if at_least and not self._nodes.replicated else 0
-        async with self._nodes.reading(at_least) as reading:
-            body = await fill(reading.db)
-        return _remembered(_entry(body), max(position, reading.position), ttl)
+        read = await self._nodes.read(fill, at_least)
+        return _remembered(_entry(read.value), max(position, read.position), ttl)
 
     async def _store(self, group: str, key: str, version: Version, filled: Remembered, life: float) -> str:
         """The result's name in the metrics."""

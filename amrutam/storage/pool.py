@@ -56,8 +56,11 @@ class Database:
         self._pool = pool
 
     @classmethod
-    async def connect(cls, url: str, *, size: int, application: str) -> "Database":
-        """A pool of up to `size` connections. Connects lazily, so that a process starts while PostgreSQL is away."""
+    async def connect(cls, url: str, *, size: int, application: str, replica: bool = False) -> "Database":
+        """A pool of up to `size` connections. Connects lazily, so that a process starts while PostgreSQL is away.
+
+        Only the primary's is shown by the gauge of connections in use.
+        """
         pool = await asyncpg.create_pool(
             url,
             min_size=0,
@@ -68,7 +71,8 @@ class Database:
             reset=_nothing_to_reset,
             server_settings={**_BOUNDS, "application_name": application, "timezone": "UTC"},
         )
-        DB_IN_USE.set_function(lambda: pool.get_size() - pool.get_idle_size())
+        if not replica:
+            DB_IN_USE.set_function(lambda: pool.get_size() - pool.get_idle_size())
         return cls(pool)
 
     @asynccontextmanager
