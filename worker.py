@@ -1,4 +1,4 @@
-"""`python worker.py [queue …]`: runs the named task queues, or all, and the relay."""
+"""`python worker.py [queue …]`: runs the named task queues, or all, the relay and the sweep."""
 
 import asyncio
 import signal
@@ -15,26 +15,31 @@ from temporalio.worker import Worker
 
 from activities.audit import AuditActivities
 from activities.booking import BookingActivities
+from activities.calling_off import CallingOffActivities
 from activities.maintenance import MaintenanceActivities
 from activities.notification import NotificationActivities
+from activities.verification import VerificationActivities
 from amrutam.crypto import OPERATIONS, Keyring, SealingKeys
 from amrutam.domain.booking import HoldLimits
 from amrutam.domain.wallclock import use_pinned_tzdata
 from amrutam.gateways.checkpoints import CheckpointFolder
+from amrutam.gateways.documents import documents_for
 from amrutam.gateways.mail import mailer_for
 from amrutam.keyring_file import follow
 from amrutam.leaving import leave
 from amrutam.preflight import database_state, load_and_check
-from amrutam.relay import Relay, mark_sessions, refresh_caches, send_mails
+from amrutam.relay import Relay, follow_suspensions, mark_free_times, mark_sessions, refresh_caches, send_mails
 from amrutam.settings import Settings, SettingsError
 from amrutam.settling import settle
 from amrutam.storage.breaker import redis_client
 from amrutam.storage.cache import Cache
 from amrutam.storage.lock import Lock
 from amrutam.storage.nodes import Nodes
+from amrutam.storage.person_keys import PersonKeys
 from amrutam.storage.pool import Database, DatabaseUnavailable
 from amrutam.storage.scripts import Scripts
 from amrutam.storage.session_markers import SessionMarkers
+from amrutam.sweep import Sweep
 from amrutam.telemetry import OperatorPort, configure_logging
 from amrutam.temporal import connect, forward_core_logs, is_reachable
 from workflows.refusals import RefusalInterceptor
@@ -56,6 +61,7 @@ class Clients:
     scripts: Scripts
     temporal: Client
     operation_keys: SealingKeys
+    person_keys: PersonKeys
 
     @classmethod
     async def open(cls, settings: Settings, keyring: Keyring) -> "Clients":
@@ -66,11 +72,13 @@ class Clients:
         redis = redis_client(settings.redis_url.get_secret_value())
         scripts = Scripts(settings.redis_url.get_secret_value())
         keys = keyring.master.sealing(OPERATIONS)
-        return cls(db, redis, Cache(redis, Nodes(db, [])), scripts, await connect(settings, keyring), keys)
+        cache, temporal = Cache(redis, Nodes(db, [])), await connect(settings, keyring)
+        return cls(db, redis, cache, scripts, temporal, keys, PersonKeys(keyring))
 
     def use(self, keyring: Keyring) -> None:
         """Take the keys that may rotate from another keyring from now on."""
         self.operation_keys.use(keyring.master.sealing(OPERATIONS))
+        self.person_keys.use(keyring)
 
     async def close(self) -> None:
         """Give everything back."""
@@ -94,13 +102,24 @@ def build_worker(queue: str, settings: Settings, keyring: Keyring, clients: Clie
             )
             keys = clients.operation_keys
             steps = BookingActivities(clients.db, Lock(clients.redis), clients.cache, keys, limits)
-            activities = [steps.claim, steps.expire, steps.cancel, steps.withdraw]
+            activities = [steps.claim, steps.expire, steps.cancel, steps.call_off, steps.withdraw]
         case _:
-            notification = NotificationActivities(clients.db, mailer_for(settings), keyring, settings)
-            keeping = MaintenanceActivities(clients.db, settings)
+            notification = NotificationActivities(
+                clients.db, mailer_for(settings), keyring, settings, clients.person_keys
+            )
+            keeping = MaintenanceActivities(clients.db, settings, documents_for(settings))
             folder = settings.audit_checkpoint_folder
             sealing = AuditActivities(clients.db, CheckpointFolder(folder, keyring) if folder else None)
-            activities = [notification.send_mail, keeping.keep_house, sealing.seal]
+            verifying = VerificationActivities(clients.db, clients.cache, clients.operation_keys)
+            calling_off = CallingOffActivities(clients.db, clients.temporal)
+            activities = [
+                notification.send_mail,
+                keeping.keep_house,
+                sealing.seal,
+                *(verifying.submit, verifying.answer, verifying.decide),
+                *(verifying.remind, verifying.expire, verifying.lapse),
+                *(calling_off.bookings_ahead, calling_off.call_off),
+            ]
     return Worker(
         clients.temporal,
         task_queue=queue,
@@ -125,7 +144,9 @@ async def run(settings: Settings, keyring: Keyring, queues: Sequence[str], stop:
         {
             "cache": refresh_caches(clients.cache),
             "mail": send_mails(clients.temporal),
+            "suspensions": follow_suspensions(clients.temporal),
             "sessions": mark_sessions(markers),
+            "free_times": mark_free_times(clients.db),
         },
     )
     operators.start()
@@ -133,11 +154,13 @@ async def run(settings: Settings, keyring: Keyring, queues: Sequence[str], stop:
         async with asyncio.TaskGroup() as group:
             following = group.create_task(follow(settings.amrutam_keyring, keyring, clients.use))
             relaying = group.create_task(relay.run())
+            sweeping = group.create_task(Sweep(clients.db).run())
             workers = [build_worker(queue, settings, keyring, clients) for queue in queues]
             settle()
             running = [group.create_task(worker.run()) for worker in workers]
             await stop.wait()
             relaying.cancel()
+            sweeping.cancel()
             following.cancel()
             await asyncio.gather(*(worker.shutdown() for worker in workers))
             await asyncio.gather(*running)

@@ -1,8 +1,6 @@
 """Telling people by mail."""
 
-from datetime import datetime
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from temporalio import activity
@@ -13,10 +11,11 @@ from amrutam.domain.notification import Delivery, SendMail, Template
 from amrutam.gateways.mail import Mail, Mailer, MailNotSent, MailRefused
 from amrutam.settings import Settings
 from amrutam.storage import auth as accounts
-from amrutam.storage import email_change, invitations, passwords, sessions
+from amrutam.storage import email_change, invitations, passwords
 from amrutam.storage.auth import Recipient
+from amrutam.storage.particulars import Values, particulars, wall_clock
+from amrutam.storage.person_keys import PersonKeys
 from amrutam.storage.pool import Connection, Database
-from amrutam.storage.sessions import Sighting
 from amrutam.telemetry import MAILS
 
 # Mails with a link, and what its token is derived for. A link that is used or too old is not sent.
@@ -33,10 +32,18 @@ _TO_STRANGERS = {Template.VERIFY_EMAIL, Template.CONFIRM_NEW_EMAIL}
 class NotificationActivities:
     """Needs PostgreSQL and the mail server."""
 
-    def __init__(self, db: Database, mailer: Mailer, keyring: Keyring, settings: Settings) -> None:
+    def __init__(
+        self,
+        db: Database,
+        mailer: Mailer,
+        keyring: Keyring,
+        settings: Settings,
+        person_keys: PersonKeys | None = None,
+    ) -> None:
         self._db = db
         self._mailer = mailer
         self._keyring = keyring
+        self._person_keys = person_keys or PersonKeys(keyring)
         self._public_url = settings.public_url.rstrip("/")
         self._templates = Environment(
             loader=PackageLoader("amrutam", "templates/mails"),
@@ -54,11 +61,11 @@ class NotificationActivities:
     async def _deliver(self, message: SendMail) -> Delivery:
         async with self._db.connection() as db:
             person = await _recipient(db, message)
-            sighting = await sessions.sighting(db, message.session_id) if message.session_id else None
-        if person is None or (message.template in _LINKS and person.link_until is None):
+            more = await particulars(db, self._person_keys, message, person) if person else None
+        if person is None or more is None or (message.template in _LINKS and person.link_until is None):
             return Delivery.NOT_NEEDED
         try:
-            await self._mailer.send(self._render(message, person, sighting))
+            await self._mailer.send(self._render(message, person, more))
         except MailRefused:
             return Delivery.REFUSED
         except MailNotSent:
@@ -66,10 +73,8 @@ class NotificationActivities:
             raise
         return Delivery.SENT
 
-    def _render(self, message: SendMail, person: Recipient, sighting: Sighting | None) -> Mail:
-        values = self._values(message, person)
-        if sighting:
-            values["device"], values["seen_at"] = sighting.family, _wall_clock(sighting.at, person.time_zone)
+    def _render(self, message: SendMail, person: Recipient, more: Values) -> Mail:
+        values = {**self._values(message, person), **more}
         text = self._templates.get_template(f"{message.template}.txt").render(values)
         html = self._templates.get_template(f"{message.template}.html").render(values)
         head, _, body = text.partition("\n\n")
@@ -83,10 +88,10 @@ class NotificationActivities:
         link_id = message.token_id or message.change_id or message.invitation_id
         if link_id and person.link_until:
             values["token"] = accounts.link_token(self._keyring, link_id, _LINKS[message.template])
-            values["link_until"] = _wall_clock(person.link_until, person.time_zone)
+            values["link_until"] = wall_clock(person.link_until, person.time_zone)
         if person.asked_at:
             values["role"] = " and ".join(person.roles)
-            values["asked_at"] = _wall_clock(person.asked_at, person.time_zone)
+            values["asked_at"] = wall_clock(person.asked_at, person.time_zone)
         return values
 
 
@@ -107,7 +112,3 @@ async def _recipient(db: Connection, message: SendMail) -> Recipient | None:
             return await invitations.recipient(db, invitation_id)
         case _:
             return await accounts.recipient(db, message.user_id, message.token_id)
-
-
-def _wall_clock(moment: datetime, time_zone: str) -> str:
-    return f"{moment.astimezone(ZoneInfo(time_zone)):%d %B %Y, %H:%M} ({time_zone})"

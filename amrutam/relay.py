@@ -7,6 +7,7 @@ watermark after, in one transaction: at least once, and each effect may be repea
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 import structlog
@@ -14,11 +15,15 @@ from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from amrutam.domain.calling_off import Suspension
+from amrutam.domain.common import Message
 from amrutam.domain.notification import mail_for
 from amrutam.domain.sessions import SessionsChanged
-from amrutam.storage import events
+from amrutam.domain.verification import PracticeSuspended
+from amrutam.storage import events, free_times
 from amrutam.storage.cache import Cache, groups_of
 from amrutam.storage.events import StoredEvent
+from amrutam.storage.free_times import calendar_of
 from amrutam.storage.pool import Database
 from amrutam.storage.session_markers import SessionMarkers
 from amrutam.telemetry import RELAY_LAG_SECONDS
@@ -87,6 +92,18 @@ def refresh_caches(cache: Cache) -> Effect:
     return effect
 
 
+def mark_free_times(db: Database) -> Effect:
+    """Have the calendars read again whose free times have changed. The sweep reads each one once, however many told."""
+
+    async def effect(batch: Sequence[StoredEvent]) -> None:
+        doctor_ids = {doctor_id for event in batch if (doctor_id := calendar_of(event.type, event.subject, event.data))}
+        if doctor_ids:
+            async with db.transaction() as connection:
+                await free_times.mark_changed(connection, sorted(doctor_ids))
+
+    return effect
+
+
 def mark_sessions(markers: SessionMarkers) -> Effect:
     """Tell Redis which sessions have ended, or want newer tokens. Raises RedisAway, so that nothing is skipped."""
 
@@ -99,25 +116,45 @@ def mark_sessions(markers: SessionMarkers) -> Effect:
     return effect
 
 
+def follow_suspensions(temporal: Client) -> Effect:
+    """Start `suspension/<event id>` for each doctor who was suspended, which calls their bookings off."""
+
+    async def effect(batch: Sequence[StoredEvent]) -> None:
+        for event in batch:
+            if event.type == PracticeSuspended.type:
+                suspended = PracticeSuspended.model_validate({**json.loads(event.data), "subject": event.subject})
+                await _start_once(
+                    temporal,
+                    "Suspension",
+                    Suspension(id=event.id, doctor_id=suspended.subject, by=suspended.by),
+                    f"suspension/{event.id}",
+                    "A doctor may not practise any more",
+                )
+
+    return effect
+
+
 def send_mails(temporal: Client) -> Effect:
     """Start `mail/<event id>` for each fact that somebody is told of: once for each, however often it is seen."""
 
     async def effect(batch: Sequence[StoredEvent]) -> None:
         for event in batch:
             mail = mail_for(event.id, event.type, event.subject, event.data)
-            if mail is None:
-                continue
-            try:
-                await temporal.start_workflow(
-                    "SendMail",
-                    mail,
-                    id=f"mail/{event.id}",
-                    task_queue=BACKGROUND_QUEUE,
-                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                    static_summary=f"Mail: {mail.template}",
-                    rpc_timeout=timedelta(seconds=3),
-                )
-            except WorkflowAlreadyStartedError:
-                continue
+            if mail:
+                await _start_once(temporal, "SendMail", mail, f"mail/{event.id}", f"Mail: {mail.template}")
 
     return effect
+
+
+async def _start_once(temporal: Client, workflow: str, argument: Message, id: str, summary: str) -> None:
+    """Start it, if it was not started before."""
+    with suppress(WorkflowAlreadyStartedError):
+        await temporal.start_workflow(
+            workflow,
+            argument,
+            id=id,
+            task_queue=BACKGROUND_QUEUE,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            static_summary=summary,
+            rpc_timeout=timedelta(seconds=3),
+        )

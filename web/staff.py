@@ -9,6 +9,7 @@ from amrutam.domain import errors
 from amrutam.domain.common import Line, Message, Role
 from amrutam.domain.doctor import DoctorChanged
 from amrutam.domain.staff import AccountStatus, EditUser, User, UserChanged, may_invite, practises
+from amrutam.domain.verification import PracticeSuspended
 from amrutam.storage import audit, doctor, events, invitations, sessions
 from amrutam.storage import auth as accounts
 from amrutam.storage import staff as storage
@@ -101,7 +102,7 @@ async def edit_user(call: Call, id: UUID, command: EditUser) -> Answer:
     """Give other roles, suspend, or take a suspension back. The last administrator stays one.
 
     Other roles hold from the next request on. A suspension ends every session at once. Whoever does not practise any
-    more cannot be found or booked, and is to be verified again to practise once more; what is booked stands.
+    more cannot be found or booked, and is to be verified again to practise once more; what is booked is called off.
     The open invitations of whoever is no active administrator any more are void.
     """
     async with call.services.db.transaction() as db:
@@ -135,13 +136,13 @@ async def _change(call: Call, db: Connection, user: User, command: EditUser) -> 
     if not may_invite(roles, status):
         for withdrawn in await invitations.withdraw_all_of(db, user.id):
             await audit.append(db, who, "staff.withdraw_invitation", withdrawn)
-    await _practice(db, user, starts=practises(roles, status), stops=practises(user.roles, user.status))
+    await _practice(db, user, call.user_id, starts=practises(roles, status), stops=practises(user.roles, user.status))
     if status is AccountStatus.SUSPENDED:
         return await sessions.end_all(db, user.id)
     return await sessions.outdate_tokens(db, user.id)
 
 
-async def _practice(db: Connection, user: User, *, starts: bool, stops: bool) -> None:
+async def _practice(db: Connection, user: User, by: UUID, *, starts: bool, stops: bool) -> None:
     """A profile for whoever is a doctor now; nobody finds that of one who is not any more."""
     if starts and await doctor.find(db, user.id) is None:
         person = await accounts.recipient(db, user.id, None)
@@ -150,6 +151,7 @@ async def _practice(db: Connection, user: User, *, starts: bool, stops: bool) ->
         await doctor.lock(db, user.id)
         if await storage.stop_practising(db, user.id):
             await events.append(db, DoctorChanged(subject=user.id, verified=False))
+            await events.append(db, PracticeSuspended(subject=user.id, by=by))
 
 
 async def _note(call: Call, db: Connection, who: Caller, action: str, user: User) -> None:

@@ -8,6 +8,7 @@ from temporalio.exceptions import FailureError
 
 from activities.booking import BookingActivities
 from amrutam.domain.booking import NEXT, UNPAID, Booking, CancelBooking, ClaimTime, Status
+from amrutam.domain.calling_off import CallOff
 from amrutam.domain.errors import DomainError, InvalidState
 from amrutam.temporal import BOOKING_STATUS
 from workflows.policies import WRITE
@@ -59,6 +60,20 @@ class BookingWorkflow:
 
     @cancel.validator
     def _may_cancel(self, command: CancelBooking) -> None:  # noqa: ARG002 - a validator takes what its update takes
+        if self._booking is not None:
+            self._booking.check_cancellable(workflow.now())
+
+    @workflow.update
+    async def call_off(self, command: CallOff) -> Booking:
+        """The clinic ends it: its doctor is away, or may not practise any more. Raises InvalidState."""
+        await workflow.wait_condition(lambda: self._booking is not None or self._refusal is not None)
+        async with self._one_at_a_time:
+            booking = await workflow.execute_activity_method(BookingActivities.call_off, command, **WRITE.options())
+            self._move_to(booking, f"Called off by the clinic: {command.cause.replace('_', ' ')}")
+            return booking
+
+    @call_off.validator
+    def _may_call_off(self, command: CallOff) -> None:  # noqa: ARG002 - a validator takes what its update takes
         if self._booking is not None:
             self._booking.check_cancellable(workflow.now())
 

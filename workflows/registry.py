@@ -9,10 +9,18 @@ from workflows.audit import SealAuditWorkflow
 from workflows.booking import BookingWorkflow
 from workflows.maintenance import MaintenanceWorkflow
 from workflows.notification import SendMailWorkflow
+from workflows.suspension import SuspensionWorkflow
+from workflows.verification import VerificationWorkflow
 
 WORKFLOWS: Mapping[str, Sequence[type]] = {
     BOOKINGS_QUEUE: (BookingWorkflow,),
-    BACKGROUND_QUEUE: (SendMailWorkflow, MaintenanceWorkflow, SealAuditWorkflow),
+    BACKGROUND_QUEUE: (
+        SendMailWorkflow,
+        MaintenanceWorkflow,
+        SealAuditWorkflow,
+        VerificationWorkflow,
+        SuspensionWorkflow,
+    ),
 }
 
 # Imported once by the process, not again for each workflow: asyncpg would crash the sandbox, and the rest takes 20 ms.

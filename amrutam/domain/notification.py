@@ -3,15 +3,27 @@
 import json
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from amrutam.domain.auth import AccountVerificationRequested, RegistrationRepeated
-from amrutam.domain.common import Message
+from amrutam.domain.booking import BookingCancelled
+from amrutam.domain.common import Message, Role
 from amrutam.domain.email_change import EmailChanged, EmailChangeRequested, NewEmailOffered, OwnEmailWanted
 from amrutam.domain.mfa import MfaDisabled, MfaEnabled, RecoveryCodesReplaced, RecoveryCodeUsed
 from amrutam.domain.passwords import PasswordChanged, PasswordResetRequested
+from amrutam.domain.reviews import ReviewRejected
 from amrutam.domain.sessions import SessionOpenedOnNewDevice
 from amrutam.domain.staff import StaffInvited
+from amrutam.domain.verification import (
+    AnswerStillWanted,
+    PracticeResumed,
+    PracticeSuspended,
+    RegistrationLapses,
+    State,
+    VerificationAwaited,
+    VerificationMoved,
+)
 
 
 class Template(StrEnum):
@@ -31,6 +43,17 @@ class Template(StrEnum):
     RECOVERY_CODES_REPLACED = "recovery_codes_replaced"
     NEW_DEVICE = "new_device"
     INVITATION = "invitation"
+    REVIEW_REJECTED = "review_rejected"
+    VERIFICATION_AWAITED = "verification_awaited"
+    VERIFICATION_MORE_WANTED = "verification_more_wanted"
+    VERIFICATION_APPROVED = "verification_approved"
+    VERIFICATION_REJECTED = "verification_rejected"
+    VERIFICATION_EXPIRED = "verification_expired"
+    REGISTRATION_LAPSES = "registration_lapses"
+    REGISTRATION_LAPSED = "registration_lapsed"
+    PRACTICE_SUSPENDED = "practice_suspended"
+    PRACTICE_RESUMED = "practice_resumed"
+    BOOKING_CALLED_OFF = "booking_called_off"
 
 
 class SendMail(Message):
@@ -46,6 +69,9 @@ class SendMail(Message):
     change_id: UUID | None = None
     session_id: UUID | None = None
     invitation_id: UUID | None = None
+    review_id: UUID | None = None
+    submission_id: UUID | None = None
+    booking_id: UUID | None = None
 
 
 class Delivery(StrEnum):
@@ -72,13 +98,46 @@ _MAILS: Mapping[str, tuple[Template, str | None]] = {
     RecoveryCodesReplaced.type: (Template.RECOVERY_CODES_REPLACED, None),
     SessionOpenedOnNewDevice.type: (Template.NEW_DEVICE, "session_id"),
     StaffInvited.type: (Template.INVITATION, "invitation_id"),
+    ReviewRejected.type: (Template.REVIEW_REJECTED, "review_id"),
+    VerificationAwaited.type: (Template.VERIFICATION_AWAITED, "submission_id"),
+    AnswerStillWanted.type: (Template.VERIFICATION_MORE_WANTED, "submission_id"),
+    PracticeSuspended.type: (Template.PRACTICE_SUSPENDED, None),
+    PracticeResumed.type: (Template.PRACTICE_RESUMED, None),
+}
+
+
+# A submission's states of which its doctor is told.
+_MOVED: Mapping[State, Template] = {
+    State.MORE_WANTED: Template.VERIFICATION_MORE_WANTED,
+    State.APPROVED: Template.VERIFICATION_APPROVED,
+    State.REJECTED: Template.VERIFICATION_REJECTED,
+    State.EXPIRED: Template.VERIFICATION_EXPIRED,
 }
 
 
 def mail_for(event_id: UUID, event_type: str, subject: UUID, data: str) -> SendMail | None:
     """The mail that an event asks for. `data` is the event's JSON."""
-    if event_type not in _MAILS:
+    if event_type in _MAILS:
+        template, name = _MAILS[event_type]
+        ids = {name: UUID(json.loads(data)[name])} if name else {}
+        return SendMail(event_id=event_id, template=template, user_id=subject, **ids)
+    chosen = _chosen(event_type, subject, data)
+    return SendMail(event_id=event_id, **chosen) if chosen else None
+
+
+def _chosen(event_type: str, subject: UUID, data: str) -> dict[str, Any] | None:
+    """Template and ids, where the fact itself says which mail it asks for, or whether."""
+    if event_type not in {VerificationMoved.type, RegistrationLapses.type, BookingCancelled.type}:
         return None
-    template, name = _MAILS[event_type]
-    ids = {name: UUID(json.loads(data)[name])} if name else {}
-    return SendMail(event_id=event_id, template=template, user_id=subject, **ids)
+    given = json.loads(data)
+    match event_type:
+        case VerificationMoved.type if State(given["state"]) in _MOVED:
+            template = _MOVED[State(given["state"])]
+        case RegistrationLapses.type:
+            template = Template.REGISTRATION_LAPSED if given["lapsed"] else Template.REGISTRATION_LAPSES
+        case BookingCancelled.type if given["by"] != Role.PATIENT:
+            patient_id = UUID(given["patient_id"])
+            return {"template": Template.BOOKING_CALLED_OFF, "user_id": patient_id, "booking_id": subject}
+        case _:
+            return None
+    return {"template": template, "user_id": subject, "submission_id": UUID(given["submission_id"])}

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from amrutam.domain.booking import Booking, CancelBooking, Cancellation, ClaimTime, Status
+from amrutam.domain.calling_off import Ahead, CallOff
 from amrutam.domain.common import Money, Role
 from amrutam.domain.errors import NotFound
 from amrutam.storage.pool import Connection, Row
@@ -79,6 +80,28 @@ async def cancel(db: Connection, command: CancelBooking) -> None:
 async def withdraw(db: Connection, booking_id: UUID) -> None:
     """An operator ended the booking's workflow."""
     await _cancel(db, booking_id, None, Role.SUPPORT, None)
+
+
+async def call_off(db: Connection, command: CallOff) -> None:
+    """The clinic ends it."""
+    await _cancel(db, command.booking_id, command.actor.id, command.actor.role, None)
+
+
+async def ahead(db: Connection, which: Ahead, limit: int) -> list[UUID]:
+    """The ids of up to `limit` bookings that stand, of a doctor and in a time, in the order of their ids.
+
+    Found by what they hold: one that holds nothing has ended.
+    """
+    rows = await db.fetch(
+        """SELECT b.id FROM claims c JOIN bookings b ON b.id = c.booking_id
+           WHERE c.resource_id = $1 AND c.during && tstzrange($2, $3) AND b.doctor_id = $1
+             AND b.status IN ('held', 'awaiting_payment', 'confirmed')
+             AND b.starts_at >= $2 AND ($3::timestamptz IS NULL OR b.starts_at < $3)
+             AND ($4::uuid IS NULL OR b.id > $4)
+           ORDER BY b.id LIMIT $5""",
+        which.doctor_id, which.since, which.until, which.after, limit,
+    )  # fmt: skip
+    return [row["id"] for row in rows]
 
 
 async def _cancel(db: Connection, booking_id: UUID, by: UUID | None, role: Role, reason: bytes | None) -> None:

@@ -97,8 +97,8 @@ async def change(db: Connection, user_id: UUID, roles: Collection[Role], status:
 async def stop_practising(db: Connection, doctor_id: UUID) -> bool:
     """Take a locked doctor's verification away, so that nobody finds or books them. False: there was none."""
     done = await db.execute(
-        """UPDATE doctors SET verified_at = NULL, version = version + 1, updated_at = now()
-           WHERE id = $1 AND verified_at IS NOT NULL""",
+        """UPDATE doctors SET verified_at = NULL, verified_before = NULL, version = version + 1, updated_at = now()
+           WHERE id = $1 AND coalesce(verified_at, verified_before) IS NOT NULL""",
         doctor_id,
     )  # fmt: skip
     return done == "UPDATE 1"

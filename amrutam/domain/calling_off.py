@@ -1,0 +1,40 @@
+"""Bookings that the clinic calls off, because their doctor is away or may not practise any more."""
+
+from enum import StrEnum
+from uuid import UUID
+
+from amrutam.domain.audit import Actor
+from amrutam.domain.common import Instant, Message
+
+
+class Cause(StrEnum):
+    """Why."""
+
+    DOCTOR_AWAY = "doctor_away"
+    DOCTOR_SUSPENDED = "doctor_suspended"
+
+
+class CallOff(Message):
+    """End one booking. `cause_id` names what it is for, so that asking twice ends it once."""
+
+    booking_id: UUID
+    cause: Cause
+    cause_id: UUID
+    actor: Actor
+
+
+class Ahead(Message):
+    """Bookings of a doctor that stand and begin in a span of time, after the one with the id `after`, by id."""
+
+    doctor_id: UUID
+    since: Instant
+    until: Instant | None = None
+    after: UUID | None = None
+
+
+class Suspension(Message):
+    """A doctor who was suspended, by whom; `id` is that of the event."""
+
+    id: UUID
+    doctor_id: UUID
+    by: UUID
