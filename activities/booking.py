@@ -7,7 +7,8 @@ from uuid import UUID
 from temporalio import activity
 
 from amrutam.crypto import SealingKeys
-from amrutam.domain.availability import Span, claimed_span, slot_at
+from amrutam.domain.audit import Actor
+from amrutam.domain.availability import Span, claimed_span
 from amrutam.domain.booking import (
     NEXT,
     Booking,
@@ -20,6 +21,7 @@ from amrutam.domain.booking import (
     fact,
     fee_for,
 )
+from amrutam.domain.calling_off import CallOff
 from amrutam.domain.errors import DomainError
 from amrutam.ids import first_id_at
 from amrutam.storage import audit, availability, claims, events, operations
@@ -33,12 +35,21 @@ from amrutam.telemetry import BOOKINGS
 class BookingActivities:
     """Needs PostgreSQL; Redis only to be quick."""
 
-    def __init__(self, db: Database, lock: Lock, cache: Cache, operation_keys: SealingKeys, limits: HoldLimits) -> None:
+    def __init__(
+        self,
+        db: Database,
+        lock: Lock,
+        cache: Cache,
+        operation_keys: SealingKeys,
+        limits: HoldLimits,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._db = db
         self._lock = lock
         self._cache = cache
         self._keys = operation_keys
         self._limits = limits
+        self._now = now
 
     @activity.defn(name="booking.claim")
     async def claim(self, claim: ClaimTime) -> Booking:
@@ -59,6 +70,17 @@ class BookingActivities:
             return booking
 
         return await self._once(command.operation_id, give_back)
+
+    @activity.defn(name="booking.call_off")
+    async def call_off(self, command: CallOff) -> Booking:
+        """Give the time back because the clinic calls the visit off. One that has ended stays as it is."""
+        return await self._end(
+            command.booking_id,
+            Status.CANCELLED,
+            "booking.call_off",
+            lambda db, _: bookings.call_off(db, command),
+            actor=command.actor,
+        )
 
     @activity.defn(name="booking.expire")
     async def expire(self, booking_id: UUID) -> Booking:
@@ -86,7 +108,13 @@ class BookingActivities:
         return booking
 
     async def _end(
-        self, booking_id: UUID, status: Status, action: str, change: Callable[[Connection, UUID], Awaitable[None]]
+        self,
+        booking_id: UUID,
+        status: Status,
+        action: str,
+        change: Callable[[Connection, UUID], Awaitable[None]],
+        *,
+        actor: Actor | None = None,
     ) -> Booking:
         """End a booking that nobody waits for. One that moved on meanwhile stays as it is."""
         async with self._db.transaction() as db:
@@ -95,16 +123,19 @@ class BookingActivities:
                 return booking
             await change(db, booking_id)
             booking = await self._let_go(db, booking_id)
-            await audit.append_system(db, action, booking_id, patient_id=booking.patient_id)
+            if actor:
+                await audit.append(db, actor, action, booking_id, patient_id=booking.patient_id)
+            else:
+                await audit.append_system(db, action, booking_id, patient_id=booking.patient_id)
         await self._tell(booking)
         return booking
 
     async def _take(self, db: Connection, claim: ClaimTime) -> Booking:
         """Check everything afresh under the doctor's calendar, then claim doctor and patient."""
-        now = datetime.now(UTC)
+        now = self._now()
         await claims.queue_for(db, (claim.doctor_id, claim.patient_id))
         doctor = await availability.for_booking(db, claim.doctor_id, claim.starts_at)
-        slot = slot_at(doctor.availability, claim.starts_at, claim.mode, now=now, blocked=doctor.blocked)
+        slot = doctor.slot_at(claim.starts_at, claim.mode, now=now)
         fee = fee_for(doctor.fees, claim.mode)
         expires_at = await self._hold_until(db, claim.patient_id, now) if fee.amount else None
         wanted = {

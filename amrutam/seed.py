@@ -10,7 +10,7 @@ from amrutam import seed_people
 from amrutam.crypto import Keyring
 from amrutam.domain.auth import Profile, Sex
 from amrutam.domain.common import Role
-from amrutam.ids import first_id_at
+from amrutam.ids import first_id_at, new_id
 from amrutam.passwords import Passwords
 from amrutam.seed_people import DemoDoctor
 from amrutam.settings import Settings
@@ -80,6 +80,8 @@ async def _open_practice(db: Connection, doctor_id: UUID, practice: DemoDoctor) 
     await doctor.edit(db, doctor_id, practice.profile, verified=False)
     await doctor.verify(db, doctor_id)
     await availability.replace(db, doctor_id, practice.availability)
+    for exception in seed_people.exceptions(practice, datetime.now(UTC).date()):
+        await availability.add_exception(db, new_id(), doctor_id, exception)
 
 
 async def _reopen_practice(db: Connection, doctor_id: UUID, practice: DemoDoctor) -> None:

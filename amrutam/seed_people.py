@@ -2,19 +2,23 @@
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import time
-from typing import NamedTuple
+from datetime import date, datetime, time, timedelta
+from typing import Any, NamedTuple
 
 from amrutam.domain.availability import Availability
 from amrutam.domain.catalogue import Language, Specialty, specialty_name
 from amrutam.domain.common import Mode, Money
 from amrutam.domain.doctor import EditDoctor, Gender, Registration
+from amrutam.domain.exceptions import AddException, Kind
 from amrutam.domain.hours import Rule, Weekday
+from amrutam.domain.wallclock import first_moment
 
 DOCTORS = 200
 HORIZON_DAYS = 60
 _SEED = 20260101
 _INDIAN = 0.5
+# Every so many of the 200: who takes 12 a day at most, and who has exceptions.
+_CAPPED, _ON_LEAVE, _WITH_CLINIC, _AT_THE_DENTIST = 4, 10, 7, 6
 _OFFICE_DAYS = (Weekday.MON, Weekday.TUE, Weekday.WED, Weekday.THU, Weekday.FRI)
 
 
@@ -125,7 +129,7 @@ def doctors() -> Iterator[DemoDoctor]:
             number,
             f"doctor-{number + 1:03}@demo.amrutam.test",
             _profile(chance, country, specialty, modes, number),
-            _availability(chance, country, modes),
+            _availability(chance, country, modes, cap=12 if number % _CAPPED == 0 else None),
         )
 
 
@@ -151,7 +155,7 @@ def _profile(
     )
 
 
-def _availability(chance: random.Random, country: _Country, modes: Sequence[Mode]) -> Availability:
+def _availability(chance: random.Random, country: _Country, modes: Sequence[Mode], cap: int | None) -> Availability:
     hours = chance.choice(_HOURS)
     days = [*_OFFICE_DAYS, Weekday.SAT] if chance.random() < 1 / 3 else _OFFICE_DAYS
     return Availability(
@@ -160,10 +164,30 @@ def _availability(chance: random.Random, country: _Country, modes: Sequence[Mode
         buffer_after_minutes=chance.choice((0, 0, 5)),
         minimum_notice_minutes=chance.choice((15, 30, 60, 120)),
         horizon_days=HORIZON_DAYS,
+        max_bookings_per_day=cap,
         rules=tuple(
             Rule(weekday=day, start=start, end=end, modes=tuple(modes)) for day in days for start, end in hours
         ),
     )
+
+
+def exceptions(practice: DemoDoctor, today: date) -> Iterator[AddException]:
+    """What some of the 200 do in the weeks after `today`: a week's leave, a Sunday's clinic, an hour at the dentist."""
+
+    def on(days_ahead: int, hour: int, hours: int, **more: Any) -> AddException:
+        wall = datetime.combine(today + timedelta(days=days_ahead), time(hour))
+        starts_at = first_moment(wall, practice.availability.zone)
+        return AddException(starts_at=starts_at, ends_at=starts_at + timedelta(hours=hours), **more)
+
+    number, sunday = practice.number, 6 - today.weekday() + 7
+    if number >= DOCTORS:
+        return
+    if number % _ON_LEAVE == 0:
+        yield on(10, 0, 7 * 24, note="Family visit")
+    if number % _WITH_CLINIC == 0:
+        yield on(sunday, 10, 4, kind=Kind.EXTRA, modes=practice.availability.rules[0].modes)
+    if number % _AT_THE_DENTIST == 0:
+        yield on(3, 11, 1, kind=Kind.BLOCK, note="Dentist")
 
 
 def priced_doctor() -> DemoDoctor:

@@ -5,13 +5,14 @@ from uuid import UUID
 from amrutam.domain import errors
 from amrutam.domain.availability import Availability, bookings_outside
 from amrutam.domain.common import Role
-from amrutam.domain.leave import AvailabilityChanged, LeaveTaken, TakeLeave
-from amrutam.storage import audit, claims, events
+from amrutam.domain.exceptions import AddException, AvailabilityChanged, ExceptionAdded, Kind
+from amrutam.storage import audit, events
 from amrutam.storage import availability as storage
 from amrutam.storage.cache import SEARCH_GROUP, doctor_group, slots_group
 from amrutam.storage.pool import Connection
 from web import paging
-from web.availability_views import AvailabilityKept, LeavePage, SlotList, SlotQuery, rendered, within_reach
+from web.availability_views import AvailabilityKept, ExceptionPage, SlotList, SlotQuery, rendered
+from web.consistency import at_least
 from web.context import Answer, Call, version_tag
 from web.doctor import public
 from web.idempotency import once
@@ -55,10 +56,11 @@ async def replace_own(call: Call, command: Availability) -> Answer:
         call.check_if_match(version_tag(before.version))
         version = await storage.replace(db, call.user_id, command)
         ahead = await storage.bookings_between(db, call.user_id, call.now, None)
+        extra = await storage.extra_hours(db, call.user_id, call.now)
         await audit.append(db, call.actor, "availability.edit", call.user_id)
         await events.append(db, AvailabilityChanged(subject=call.user_id))
     await _forget(call)
-    kept = AvailabilityKept(**dict(command), bookings_outside=bookings_outside(command, ahead))
+    kept = AvailabilityKept(**dict(command), bookings_outside=bookings_outside(command, ahead, extra=extra))
     return Answer(kept, etag=version_tag(version))
 
 
@@ -67,17 +69,17 @@ async def replace_own(call: Call, command: Availability) -> Answer:
     "/v1/doctors/me/exceptions",
     allow=[Role.DOCTOR],
     owns="the caller's own exceptions",
-    answers={200: LeavePage},
+    answers={200: ExceptionPage},
     errors=[errors.InvalidCursor],
 )
 async def list_exceptions(call: Call, query: paging.Page) -> Answer:
-    """The times that the caller took back and that are not over, in the order in which they were made."""
+    """The caller's exceptions that are not over, in the order in which they were made."""
     after = paging.position(call, query)
     async with call.services.db.connection() as db:
-        found = await storage.leave_page(db, call.user_id, call.now, after, query.limit + 1)
+        found = await storage.exceptions_page(db, call.user_id, call.now, after, query.limit + 1)
     shown = found[: query.limit]
     next_cursor = paging.cursor(call, query, shown[-1].id) if len(found) > query.limit else None
-    return Answer(LeavePage(items=shown, next_cursor=next_cursor))
+    return Answer(ExceptionPage(items=shown, next_cursor=next_cursor))
 
 
 @availability.route(
@@ -85,27 +87,32 @@ async def list_exceptions(call: Call, query: paging.Page) -> Answer:
     "/v1/doctors/me/exceptions",
     allow=[Role.DOCTOR],
     owns="the caller's own hours",
-    answers={201: LeaveTaken},
-    errors=[errors.NotFound],
+    answers={201: ExceptionAdded},
+    errors=[errors.NotFound, errors.InvalidState],
     idempotency=Idempotency.OPTIONAL,
     audited=True,
 )
-async def add_exception(call: Call, command: TakeLeave) -> Answer:
-    """Take a time back: no slot is offered that touches it. Bookings within it stand and are named."""
-    leave_id = call.required_operation.id
+async def add_exception(call: Call, command: AddException) -> Answer:
+    """Take a time back, or offer more. No slot is offered that touches a leave or a block.
+
+    Bookings within it stand and are named.
+    """
+    exception_id = call.required_operation.id
 
     async def edit(db: Connection) -> bytes:
-        command.check_not_over(call.now)
-        await storage.lock(db, call.user_id)
-        await storage.add_leave(db, leave_id, call.user_id, command)
-        hit = await storage.bookings_between(db, call.user_id, command.starts_at, command.ends_at)
-        await audit.append(db, call.actor, "availability.exception_added", leave_id)
+        calendar = await storage.lock(db, call.user_id)
+        ahead = await storage.exceptions_ahead(db, call.user_id, call.now)
+        command.check(call.now, calendar.availability.slot_minutes, ahead)
+        await storage.add_exception(db, exception_id, call.user_id, command)
+        away = command.kind is not Kind.EXTRA
+        hit = await storage.bookings_between(db, call.user_id, command.starts_at, command.ends_at) if away else ()
+        await audit.append(db, call.actor, "availability.exception_added", exception_id)
         await events.append(db, AvailabilityChanged(subject=call.user_id))
-        return LeaveTaken(id=leave_id, **dict(command), bookings=list(hit)).model_dump_json().encode()
+        return ExceptionAdded(id=exception_id, **dict(command), bookings=list(hit)).model_dump_json().encode()
 
     body = await once(call, edit)
     await _forget(call)
-    return Answer(body, 201, {"Location": f"/v1/doctors/me/exceptions/{leave_id}"})
+    return Answer(body, 201, {"Location": f"/v1/doctors/me/exceptions/{exception_id}"})
 
 
 @availability.route(
@@ -118,10 +125,10 @@ async def add_exception(call: Call, command: TakeLeave) -> Answer:
     audited=True,
 )
 async def remove_exception(call: Call, id: UUID) -> Answer:
-    """Offer the time again."""
+    """Offer the time again, or extra hours no more. Bookings stand."""
     async with call.services.db.transaction() as db:
         await storage.lock(db, call.user_id)
-        await storage.remove_leave(db, id, call.user_id)
+        await storage.remove_exception(db, id, call.user_id)
         await audit.append(db, call.actor, "availability.exception_removed", id)
         await events.append(db, AvailabilityChanged(subject=call.user_id))
     await _forget(call)
@@ -145,15 +152,11 @@ async def slots(call: Call, id: UUID, query: SlotQuery) -> Answer:
     """
 
     async def fill(db: Connection) -> bytes | None:
-        doctor = await storage.bookable(db, id, within_reach(call.now))
-        if doctor is None:
-            return None
-        asked = query.asked_of(doctor, call.now)
-        taken = await claims.of_resource(db, id, asked.span)
-        return rendered(doctor, asked, taken, call.now)
+        doctor = await storage.bookable(db, id, query.reach(call.now))
+        return rendered(doctor, query.asked_of(doctor, call.now), call.now) if doctor else None
 
     key = f"{query.first}/{query.last}/{query.tz}/{query.mode}"
-    return public(await call.services.cache.get(slots_group(id), key, SLOTS_TTL, fill))
+    return public(await call.services.cache.get(slots_group(id), key, SLOTS_TTL, fill, at_least(call)))
 
 
 async def _forget(call: Call) -> None:

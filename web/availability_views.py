@@ -1,18 +1,20 @@
 """Hours, exceptions and slots as clients see them."""
 
-from collections.abc import Iterable, Mapping
-from datetime import date, datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from itertools import groupby
 from typing import NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from amrutam.domain.availability import Availability, Slot, Span, open_slots
+from amrutam.domain.availability import Availability, Slot
 from amrutam.domain.common import Instant, Message, Mode, Money
 from amrutam.domain.errors import Fault, ValidationFailed
-from amrutam.domain.leave import Leave
-from amrutam.domain.wallclock import CalendarDate, TimeZone, moments_of
+from amrutam.domain.exceptions import KeptException
+from amrutam.domain.wallclock import CalendarDate, TimeZone, offset_of_utc_day
+from amrutam.domain.windows import Span
 from amrutam.storage.availability import Bookable
 from web import parsing
 
@@ -20,9 +22,14 @@ MOST_DAYS = 31
 USUAL_DAYS = 7
 _DAY = timedelta(days=1)
 # No horizon is longer; zones and slots reach a little over it.
-_FARTHEST = 368 * _DAY
-# Slots are in UTC: an ISO time without its `+00:00`.
-_WITHOUT_OFFSET = -6
+_FARTHEST = 370 * _DAY
+# A date somewhere in the world lies within a day of that date in UTC, and the whole of the doctor's date within two.
+_AROUND = 3 * _DAY
+# A moment is told from its distance to the one and the other: a time without a zone is told twice as quickly.
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH = _EPOCH.replace(tzinfo=None)
+# Where the offset begins in a time of whole seconds.
+_OFFSET = len("2026-03-01T10:00:00")
 
 
 class AvailabilityKept(Availability):
@@ -33,10 +40,10 @@ class AvailabilityKept(Availability):
     )
 
 
-class LeavePage(Message):
+class ExceptionPage(Message):
     """A page of exceptions."""
 
-    items: list[Leave]
+    items: list[KeptException]
     next_cursor: str | None
 
 
@@ -68,12 +75,6 @@ class Asked(NamedTuple):
     zone: ZoneInfo
     mode: Mode | None
 
-    @property
-    def span(self) -> Span:
-        """What holds every claim that can be in the way of a slot on these dates."""
-        earliest, latest = moments_of(self.first, self.last, self.zone)
-        return Span(earliest - _DAY, latest + _DAY)
-
 
 class SlotQuery(Message):
     """Which slots to show. Dates are inclusive, in `tz`; days that have passed hold none."""
@@ -82,6 +83,13 @@ class SlotQuery(Message):
     last: CalendarDate | None = Field(None, alias="to", description=f"default: {USUAL_DAYS} days in all")
     tz: TimeZone | None = Field(None, description="default: the doctor's")
     mode: Mode | None = None
+
+    def reach(self, now: datetime) -> Span:
+        """What holds all that can be in the way of a slot on these dates, whichever the zone."""
+        today = now.date()
+        first = min(max(self.first or today, today - _AROUND), today + _FARTHEST)
+        last = max(min(self.last or first + USUAL_DAYS * _DAY, first + MOST_DAYS * _DAY), first)
+        return Span(_midnight(first) - _AROUND, _midnight(last) + _DAY + _AROUND)
 
     def asked_of(self, doctor: Bookable, now: datetime) -> Asked:
         """What is asked of this doctor, cut to the dates that can hold a slot. Raises ValidationFailed."""
@@ -105,20 +113,16 @@ def _refused(code: str, detail: str) -> ValidationFailed:
     return ValidationFailed(faults=[Fault(pointer="/to", code=code, detail=detail)])
 
 
-def within_reach(now: datetime) -> Span:
-    """What holds every slot that can be booked at `now`."""
-    return Span(now - _DAY, now + _FARTHEST)
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
 
 
-def rendered(doctor: Bookable, asked: Asked, taken: Iterable[Span], now: datetime) -> bytes:
+def rendered(doctor: Bookable, asked: Asked, now: datetime) -> bytes:
     """The body of a `SlotList`. Put together by hand: a month may hold three thousand slots."""
-    slots = open_slots(
-        doctor.availability, asked.first, asked.last, asked.zone, now=now, blocked=doctor.blocked, taken=taken
-    )
+    slots = doctor.open_slots(asked.first, asked.last, asked.zone, now=now)
     offers = {modes: _offer(doctor.fees, modes, asked.mode) for modes in {slot.modes for slot in slots}}
-    items = [_item(slot, offer, asked.zone) for slot in slots if (offer := offers[slot.modes])]
-    head = f'"doctor_id":"{doctor.doctor_id}","time_zone":"{asked.zone.key}"'
-    return f'{{{head},"items":[{",".join(items)}]}}'.encode()
+    items = ",".join(_items((slot for slot in slots if offers[slot.modes]), offers, asked.zone))
+    return f'{{"doctor_id":"{doctor.doctor_id}","time_zone":"{asked.zone.key}","items":[{items}]}}'.encode()
 
 
 def _offer(fees: Mapping[Mode, Money], modes: Iterable[Mode], asked: Mode | None) -> str | None:
@@ -130,7 +134,14 @@ def _offer(fees: Mapping[Mode, Money], modes: Iterable[Mode], asked: Mode | None
     return f'"modes":{parsing.dump(offered).decode()},"fee":{fee.model_dump_json()}'
 
 
-def _item(slot: Slot, offer: str, zone: ZoneInfo) -> str:
-    starts_at, ends_at = slot.starts_at.isoformat()[:_WITHOUT_OFFSET], slot.ends_at.isoformat()[:_WITHOUT_OFFSET]
-    local = slot.starts_at.astimezone(zone).isoformat()
-    return f'{{"starts_at":"{starts_at}Z","ends_at":"{ends_at}Z","local_start":"{local}",{offer}}}'
+def _items(slots: Iterable[Slot], offers: Mapping[tuple[Mode, ...], str | None], zone: ZoneInfo) -> Iterator[str]:
+    end, end_text = _EPOCH, ""
+    for day, of_day in groupby(slots, lambda slot: slot.starts_at.date()):
+        offset = offset_of_utc_day(day, zone)
+        ending = _EPOCH.astimezone(timezone(offset)).isoformat()[_OFFSET:] if offset is not None else ""
+        for starts_at, ends_at, modes in of_day:
+            start = _NAIVE_EPOCH + (starts_at - _EPOCH)
+            start_text = end_text if starts_at == end else start.isoformat()  # often one begins when another ends
+            end, end_text = ends_at, (start + (ends_at - starts_at)).isoformat()
+            local = (starts_at.astimezone(zone) if offset is None else start + offset).isoformat() + ending
+            yield f'{{"starts_at":"{start_text}Z","ends_at":"{end_text}Z","local_start":"{local}",{offers[modes]}}}'

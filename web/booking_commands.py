@@ -1,6 +1,5 @@
 """What a client may ask of a booking, and how its workflow is asked."""
 
-from datetime import timedelta
 from uuid import UUID
 
 from pydantic import Field
@@ -14,7 +13,7 @@ from temporalio.common import (
 
 from amrutam.crypto import place
 from amrutam.domain.audit import Actor
-from amrutam.domain.availability import Span, claimed_span, slot_at
+from amrutam.domain.availability import claimed_span
 from amrutam.domain.booking import Booking, CancelBooking, ClaimTime, check_free, fee_for
 from amrutam.domain.common import Instant, Message, Mode, Prose, Role
 from amrutam.domain.errors import DoctorUnavailable, DomainError
@@ -24,9 +23,6 @@ from amrutam.temporal import BOOKINGS_QUEUE, DOCTOR_ID, PATIENT_ID, STARTS_AT
 from web import commands
 from web.context import Call
 from workflows.booking import BookingWorkflow
-
-# Leave that touches a slot begins or ends within this of its beginning, or spans it.
-NEAR = timedelta(days=1)
 
 
 class BookSlot(Message):
@@ -133,13 +129,13 @@ async def _refuse_what_is_bound_to_fail(call: Call, claim: ClaimTime) -> None:
 
     A copy of this request may have been quicker: then the record has its outcome, and that is the answer.
     """
-    near = Span(claim.starts_at - NEAR, claim.starts_at + NEAR)
+    near = availability.near(claim.starts_at)
     async with call.services.db.connection() as db:
         try:
             doctor = await availability.bookable(db, claim.doctor_id, near)
             if doctor is None:
                 raise DoctorUnavailable(pointer="/doctor_id")
-            slot = slot_at(doctor.availability, claim.starts_at, claim.mode, now=call.now, blocked=doctor.blocked)
+            slot = doctor.slot_at(claim.starts_at, claim.mode, now=call.now)
             fee_for(doctor.fees, claim.mode)
             times = {claim.doctor_id: claimed_span(doctor.availability, slot), claim.patient_id: slot.span}
             check_free(claim, await claims.overlapping(db, claim.booking_id, times))

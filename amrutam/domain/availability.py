@@ -1,13 +1,16 @@
-"""When a doctor can be booked: the slots that follow from weekly hours on the doctor's wall clock.
+"""When a doctor can be booked: the slots that follow from hours on the doctor's wall clock, exceptions and claims.
 
-The doctor's clock decides. Hours begin and end at the first moment at which it shows their time or a later one; a slot
-whose time is skipped by a change of the clock is not offered, one whose time comes twice is offered the first time. So
-every slot lasts `slot_minutes` of real time, and none overlaps another.
+The doctor's clock decides. Weekly hours begin and end at the first moment at which it shows their time or a later one;
+a slot whose time is skipped by a change of the clock is not offered, one whose time comes twice is offered the first
+time. So every slot lasts `slot_minutes` of real time, and none overlaps another. Extra hours are moments, and are cut
+from their first one on; where weekly hours hold, these stand. Who is away is away: a slot that touches leave or a block
+is not offered, whatever hours it is of.
 """
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple
@@ -17,23 +20,13 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from amrutam.domain.common import Message, Mode
-from amrutam.domain.errors import NotASlot
+from amrutam.domain.errors import NotASlot, SlotTaken
 from amrutam.domain.hours import Rule, overlaps, too_short
-from amrutam.domain.wallclock import TimeZone, first_moment, is_skipped, moments_of, steady_offset
+from amrutam.domain.wallclock import TimeZone, is_entered_once, moments_of
+from amrutam.domain.windows import Extra, Span, starts, windows
 
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
-
-
-class Span(NamedTuple):
-    """The time from `starts_at` up to, not including, `ends_at`; both aware, the end after the start."""
-
-    starts_at: datetime
-    ends_at: datetime
-
-    def overlaps(self, other: "Span") -> bool:
-        """Whether they share a moment; those that only touch do not."""
-        return self.starts_at < other.ends_at and other.starts_at < self.ends_at
 
 
 class Slot(NamedTuple):
@@ -58,6 +51,9 @@ class Availability(Message):
     buffer_after_minutes: int = Field(default=0, ge=0, le=120, strict=True)
     minimum_notice_minutes: int = Field(default=0, ge=0, le=43200, strict=True)
     horizon_days: int = Field(default=60, ge=1, le=365, strict=True, description="how far ahead one can book")
+    max_bookings_per_day: int | None = Field(
+        default=None, ge=1, le=500, strict=True, description="that begin on one date of the doctor's calendar"
+    )
     rules: tuple[Rule, ...] = Field(max_length=100)
 
     @field_validator("rules")
@@ -92,11 +88,14 @@ def open_slots(
     now: datetime,
     blocked: Iterable[Span],
     taken: Iterable[Span],
+    extra: Sequence[Extra] = (),
+    booked: Iterable[datetime] = (),
 ) -> list[Slot]:
     """The slots that can be booked now and begin on a date of `first` to `last` in `tz`, the asker's zone; in order.
 
-    `blocked` is the doctor's leave. `taken` are the doctor's claims, each with the buffers it was made with: a slot
-    keeps its own buffers away from them, just as its claim would have to.
+    `blocked` are the doctor's leave and blocks, `extra` the hours beside the weekly ones. `taken` are the doctor's
+    claims, each with the buffers it was made with: a slot keeps its own buffers away from them, just as its claim would
+    have to. `booked` is when the bookings begin that count for the cap a day; a date that is full offers nothing.
     """
     bookable = availability.bookable(now)
     # Dates far from now hold nothing to book, and may lie at the end of the calendar.
@@ -105,27 +104,49 @@ def open_slots(
     if first > last:
         return []
     earliest, latest = moments_of(first, last, tz)
-    slots = _slots(availability, max(earliest, bookable.starts_at), min(latest, bookable.ends_at))
-    asked = (slot for slot in slots if first <= slot.starts_at.astimezone(tz).date() <= last)
-    return list(_free(asked, sorted(chain(blocked, _kept_away(availability, taken)))))
+    since, until = max(earliest, bookable.starts_at), min(latest - timedelta.resolution, bookable.ends_at)
+    busy = sorted(chain(blocked, _kept_away(availability, taken)))
+    slots = _free(_slots(availability, extra, since, until), busy)
+    if not is_entered_once(first, last, tz):
+        slots = (slot for slot in slots if first <= slot.starts_at.astimezone(tz).date() <= last)
+    if full := _full_days(availability, booked):
+        slots = (slot for slot in slots if slot.starts_at.astimezone(availability.zone).date() not in full)
+    return list(slots)
 
 
 def slot_at(
-    availability: Availability, starts_at: datetime, mode: Mode, *, now: datetime, blocked: Iterable[Span]
+    availability: Availability,
+    starts_at: datetime,
+    mode: Mode,
+    *,
+    now: datetime,
+    blocked: Iterable[Span],
+    extra: Sequence[Extra] = (),
 ) -> Slot:
     """The slot that begins at this moment and offers this mode. Raises NotASlot, which says why there is none.
 
-    Whether somebody has taken it is not asked here.
+    Whether somebody has taken it is not asked here, nor whether its day is full: see `check_day`.
     """
     _check_bookable(availability, starts_at, now)
-    slot = next(_slots(availability, starts_at, starts_at), None)
+    slot = next(_slots(availability, extra, starts_at, starts_at), None)
     if slot is None:
         raise NotASlot("The doctor offers no time that begins then.", pointer="/starts_at")
-    if any(slot.span.overlaps(leave) for leave in blocked):
+    if any(slot.span.overlaps(away) for away in blocked):
         raise NotASlot("The doctor is away at this time.", pointer="/starts_at")
     if mode not in slot.modes:
         raise NotASlot(f"At this time the doctor offers {' or '.join(slot.modes)}, not {mode}.", pointer="/mode")
     return slot
+
+
+def check_day(availability: Availability, starts_at: datetime, booked: Iterable[datetime]) -> None:
+    """Raises SlotTaken when the doctor takes no more bookings on the date on which this moment lies.
+
+    `booked` is when the doctor's other bookings begin, at least those of that date.
+    """
+    day = starts_at.astimezone(availability.zone).date()
+    if day in _full_days(availability, booked):
+        most = availability.max_bookings_per_day
+        raise SlotTaken(f"The doctor takes {most} a day at most, and {day} is full.", pointer="/starts_at")
 
 
 def claimed_span(availability: Availability, slot: Slot) -> Span:
@@ -137,7 +158,7 @@ def claimed_span(availability: Availability, slot: Slot) -> Span:
 
 
 def bookings_outside(
-    availability: Availability, bookings: Mapping[UUID, tuple[datetime, datetime, Mode]]
+    availability: Availability, bookings: Mapping[UUID, tuple[datetime, datetime, Mode]], *, extra: Sequence[Extra] = ()
 ) -> list[UUID]:
     """Those bookings (start, end, mode) that no longer lie within hours which offer their mode, in the order given.
 
@@ -147,8 +168,8 @@ def bookings_outside(
         return []
     since = min(starts_at for starts_at, _, _ in bookings.values())
     until = max(ends_at for _, ends_at, _ in bookings.values())
-    windows = list(_windows(availability, since, until))
-    offered = {mode: _joined(window.span for window in windows if mode in window.modes) for mode in Mode}
+    hours = list(windows(availability.rules, availability.zone, extra, since, until))
+    offered = {mode: _joined(window.span for window in hours if mode in window.modes) for mode in Mode}
     return [
         booking
         for booking, (starts_at, ends_at, mode) in bookings.items()
@@ -168,72 +189,22 @@ def _check_bookable(availability: Availability, starts_at: datetime, now: dateti
         raise NotASlot(f"The doctor can be booked {days} days ahead at most.", pointer="/starts_at")
 
 
-class _Window(NamedTuple):
-    """Hours on one date, by the doctor's wall clock (naive) and as moments (UTC)."""
-
-    opens: datetime
-    opens_at: datetime
-    closes_at: datetime
-    modes: tuple[Mode, ...]
-    changes: bool  # whether the clock may be changed within these hours
-
-    @property
-    def span(self) -> Span:
-        return Span(self.opens_at, self.closes_at)
+def _slots(availability: Availability, extra: Sequence[Extra], since: datetime, until: datetime) -> Iterator[Slot]:
+    """What weekly and extra hours offer from `since` to `until`, both included, in order."""
+    zone, length = availability.zone, availability.slot_length
+    for window in windows(availability.rules, zone, extra, since, until):
+        modes = window.modes
+        for starts_at in starts(window, length, zone, since, until):
+            yield Slot(starts_at, starts_at + length, modes)
 
 
-def _windows(availability: Availability, since: datetime, until: datetime) -> Iterator[_Window]:
-    """The hours that touch the time from `since` to `until`, both included; in order, none overlapping."""
-    zone = availability.zone
-    rules = sorted(availability.rules, key=attrgetter("start"))
-    # Hours that touch `since` began less than 25 hours before it, which is two dates back when a change skips a date.
-    day = since.astimezone(zone).date() - 3 * _DAY
-    last_day = until.astimezone(zone).date() + _DAY
-    while day <= last_day:
-        for rule in rules:
-            if rule.begins_on(day):
-                window = _window(rule, day, zone)
-                if window.closes_at > since and window.opens_at <= until:
-                    yield window
-        day += _DAY
-
-
-def _window(rule: Rule, day: date, zone: ZoneInfo) -> _Window:
-    opens = datetime.combine(day, rule.start)
-    length = rule.minutes * _MINUTE
-    offset = steady_offset(opens, opens + length, zone)
-    if offset is None:
-        return _Window(opens, first_moment(opens, zone), first_moment(opens + length, zone), rule.modes, changes=True)
-    opens_at = (opens - offset).replace(tzinfo=UTC)
-    return _Window(opens, opens_at, opens_at + length, rule.modes, changes=False)
-
-
-def _slots(availability: Availability, since: datetime, until: datetime) -> Iterator[Slot]:
-    """What the weekly hours alone offer from `since` to `until`, both included, in order."""
-    length = availability.slot_length
-    for window in _windows(availability, since, until):
-        starts = _changing_starts(window, availability) if window.changes else _starts(window, length)
-        for starts_at in starts:
-            if since <= starts_at <= until:
-                yield Slot(starts_at, starts_at + length, window.modes)
-
-
-def _starts(window: _Window, length: timedelta) -> Iterator[datetime]:
-    starts_at, last = window.opens_at, window.closes_at - length
-    while starts_at <= last:
-        yield starts_at
-        starts_at += length
-
-
-def _changing_starts(window: _Window, availability: Availability) -> Iterator[datetime]:
-    """As `_starts`, where the clock is changed meanwhile: follows the wall clock from slot to slot."""
-    wall, zone, length = window.opens, availability.zone, availability.slot_length
-    free_from, last = window.opens_at, window.closes_at - length
-    while (starts_at := first_moment(wall, zone)) <= last:
-        if starts_at >= free_from and not is_skipped(wall, zone):
-            yield starts_at
-            free_from = starts_at + length
-        wall += length
+def _full_days(availability: Availability, booked: Iterable[datetime]) -> frozenset[date]:
+    """The dates on the doctor's calendar that take no more bookings."""
+    most = availability.max_bookings_per_day
+    if most is None:
+        return frozenset()
+    of_day = Counter(starts_at.astimezone(availability.zone).date() for starts_at in booked)
+    return frozenset(day for day, count in of_day.items() if count >= most)
 
 
 def _kept_away(availability: Availability, taken: Iterable[Span]) -> Iterator[Span]:

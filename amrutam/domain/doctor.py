@@ -28,14 +28,16 @@ class Registration(Message):
     council: Line = Field(examples=["Karnataka Medical Council"])
 
 
+def average_of_stars(average: float | None) -> float | None:
+    """As people read it: to two places."""
+    return None if average is None else round(average, 2)
+
+
 class Rating(Message):
     """What patients thought: stars from 1 to 5, null until there is a review."""
 
-    average: float | None
+    average: Annotated[float | None, AfterValidator(average_of_stars)]
     count: int
-
-
-UNRATED = Rating(average=None, count=0)
 
 
 def _distinct(values: list[T]) -> list[T]:
@@ -60,13 +62,13 @@ Fees = Annotated[
 
 
 # What a profile shows and its doctor does not set here. It may be sent back as it was read.
-READ_ONLY = frozenset({"id", "time_zone", "rating", "next_available_at", "verified"})
+READ_ONLY = frozenset({"id", "time_zone", "rating", "next_available_at", "verified", "photo_url"})
 
 
 class EditDoctor(Message):
     """The whole profile as it shall be. Another name or registration asks for verification again.
 
-    It may be sent as it was read: `id`, `time_zone`, `rating`, `next_available_at` and `verified` change nothing.
+    It may be sent as it was read: `id`, `time_zone`, `rating`, `next_available_at`, `verified` and `photo_url` change nothing.
     """
 
     full_name: Line = Field(examples=["Dr. Asha Menon"])
@@ -119,16 +121,16 @@ class Doctor(Message):
     registration: Registration | None
     modes: list[Mode]
     fees: dict[Mode, Money]
+    photo_url: str | None = Field(description="of a square WebP, under this very host; null without a photo")
     time_zone: str = Field(description="IANA time zone of the doctor's hours")
     rating: Rating
     next_available_at: Instant | None = Field(description="null while it is not known; ask for the slots")
     verified: bool = Field(description="whether the registration was checked; others cannot be found or booked")
 
 
-def stays_verified(doctor: Doctor, edit: EditDoctor) -> bool:
-    """Whether what was verified, the name and the registration, is still what the profile says."""
-    unchanged = edit.full_name == doctor.full_name and edit.registration == doctor.registration
-    return doctor.verified and unchanged
+def is_still_what_was_verified(doctor: Doctor, edit: EditDoctor) -> bool:
+    """Whether name and registration stay what the profile says now."""
+    return edit.full_name == doctor.full_name and edit.registration == doctor.registration
 
 
 class DoctorChanged(Event):

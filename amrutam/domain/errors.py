@@ -180,7 +180,7 @@ class TooLarge(DomainError):
 
 
 class UnsupportedMediaType(DomainError):
-    """Send `Content-Type: application/json`."""
+    """The body is of a kind that is not taken here."""
 
     code = "unsupported_media_type"
 

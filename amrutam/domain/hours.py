@@ -26,8 +26,13 @@ class Weekday(StrEnum):
     SAT = "sat"
     SUN = "sun"
 
+    @property
+    def number(self) -> int:
+        """As `date.weekday()` counts: Monday is 0."""
+        return _NUMBERS[self]
 
-_WEEK = tuple(Weekday)  # in the order of `date.weekday()`
+
+_NUMBERS = {weekday: number for number, weekday in enumerate(Weekday)}
 
 
 def _distinct(modes: tuple[Mode, ...]) -> tuple[Mode, ...]:
@@ -36,13 +41,17 @@ def _distinct(modes: tuple[Mode, ...]) -> tuple[Mode, ...]:
     return modes
 
 
+# How one can be met at some hours.
+Modes = Annotated[tuple[Mode, ...], Field(min_length=1), AfterValidator(_distinct)]
+
+
 class Rule(Message):
     """Hours that come back every week. An `end` at or before `start` is on the next day."""
 
     weekday: Weekday
     start: WallTime
     end: WallTime
-    modes: Annotated[tuple[Mode, ...], Field(min_length=1), AfterValidator(_distinct)]
+    modes: Modes
     valid_from: CalendarDate | None = Field(default=None, description="first date on which these hours may begin")
     valid_to: CalendarDate | None = Field(default=None, description="last date on which these hours may begin")
 
@@ -63,15 +72,11 @@ class Rule(Message):
     @property
     def minute_of_week(self) -> int:
         """When the hours begin, in minutes since Monday 00:00 on the wall clock."""
-        return _WEEK.index(self.weekday) * _DAY_MINUTES + _minute_of_day(self.start)
+        return self.weekday.number * _DAY_MINUTES + _minute_of_day(self.start)
 
-    def begins_on(self, day: date) -> bool:
-        """Whether the hours begin on this date of the doctor's calendar."""
-        return (
-            _WEEK[day.weekday()] is self.weekday
-            and (self.valid_from is None or self.valid_from <= day)
-            and (self.valid_to is None or day <= self.valid_to)
-        )
+    def is_valid_on(self, day: date) -> bool:
+        """Whether the hours may begin on this date of the doctor's calendar, if it is their weekday."""
+        return (self.valid_from is None or self.valid_from <= day) and (self.valid_to is None or day <= self.valid_to)
 
 
 def _minute_of_day(value: time) -> int:
@@ -109,7 +114,7 @@ def _ever_both(one: Rule, other: Rule, days_later: int) -> bool:
     # Ordinals, since the first and last dates of the calendar have no neighbour.
     first = max(_ordinal(one.valid_from, date.min), _ordinal(other.valid_from, date.min) - days_later)
     last = min(_ordinal(one.valid_to, date.max), _ordinal(other.valid_to, date.max) - days_later)
-    days_to_weekday = (_WEEK.index(one.weekday) + 1 - first) % 7  # ordinal 1 is a Monday
+    days_to_weekday = (one.weekday.number + 1 - first) % 7  # ordinal 1 is a Monday
     return first + days_to_weekday <= last
 
 

@@ -4,7 +4,7 @@ import re
 import zoneinfo
 from bisect import bisect_left
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -68,11 +68,26 @@ def is_skipped(wall: datetime, zone: ZoneInfo) -> bool:
 
 
 def steady_offset(opens: datetime, closes: datetime, zone: ZoneInfo) -> timedelta | None:
-    """The offset from UTC that holds from one naive time to another at most a day later, or None if it changes.
+    """The offset from UTC that holds from one naive time to another at most two days later, or None if it changes.
 
     The two ends tell, since no zone has changed its clock twice within four days since 1970.
     """
     offset, *others = {*_offsets(opens, zone), *_offsets(closes, zone)}
+    return None if others else offset
+
+
+@lru_cache(maxsize=16384)  # the days of the next weeks in the zones of doctors are asked for again and again
+def offset_of_day(day: date, zone: ZoneInfo) -> timedelta | None:
+    """The offset from UTC that holds on this date and the next one, or None if the clock is changed meanwhile."""
+    opens = _midnight(day)
+    return steady_offset(opens, opens + timedelta(days=2), zone)
+
+
+@lru_cache(maxsize=16384)
+def offset_of_utc_day(day: date, zone: ZoneInfo) -> timedelta | None:
+    """The offset that holds in `zone` on this date of UTC, or None if the clock is changed meanwhile."""
+    midnight = _midnight(day).replace(tzinfo=UTC)
+    offset, *others = {_offset(each.astimezone(zone)) for each in (midnight, midnight + timedelta(days=1))}
     return None if others else offset
 
 
@@ -87,6 +102,12 @@ def moments_of(first: date, last: date, zone: ZoneInfo) -> tuple[datetime, datet
         (opens - max(_offsets(opens, zone))).replace(tzinfo=UTC),
         (closes - min(_offsets(closes, zone))).replace(tzinfo=UTC),
     )
+
+
+def is_entered_once(first: date, last: date, zone: ZoneInfo) -> bool:
+    """Whether `moments_of` holds no moment of another date: no change of the clock concerns the two midnights."""
+    opens, closes = _offsets(_midnight(first), zone), _offsets(_midnight(last) + timedelta(days=1), zone)
+    return opens[0] == opens[1] and closes[0] == closes[1]
 
 
 def _midnight(day: date) -> datetime:

@@ -1,35 +1,52 @@
-"""Calendars: the hours that a doctor offers, and the times taken back.
+"""Calendars: the hours that a doctor offers, and the exceptions to them.
 
 A booking takes the calendar's row FOR SHARE, and whoever changes hours, exceptions, fees or verification takes it FOR
 UPDATE. What the row guards is read by a later statement: one that waited for the lock still sees the other tables as
 they were when it began.
 """
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from asyncpg import Range
 from pydantic import TypeAdapter
 
-from amrutam.domain.availability import Availability, Span
+from amrutam.domain.availability import Availability, Slot, check_day, open_slots, slot_at
 from amrutam.domain.common import Mode, Money
 from amrutam.domain.errors import DoctorUnavailable, NotFound
-from amrutam.domain.leave import Leave, TakeLeave
+from amrutam.domain.exceptions import AddException, KeptException, Kind
+from amrutam.domain.windows import Extra, Span
 from amrutam.storage.pool import Connection, Row
 
-# Over the longest slot with its buffers.
-_NEAR = timedelta(days=1)
+# Over the longest slot with its buffers, extra hours that touch it, and the longest date.
+_NEAR = timedelta(days=2)
 
 _FEES = TypeAdapter(dict[Mode, Money])
+_EXCEPTION = ("kinds", "modes", "starts", "ends")
 
+# In one statement, hence of one moment. Times as two lists: a range costs the driver more than its ends. When bookings
+# begin is looked up only where there is a cap, one by one by their ids: a join might read all that a doctor ever had.
+# It is NULL for a claim of the doctor as somebody's patient.
 _BOOKABLE = """
-SELECT d.full_name, d.fees, c.availability,
-       ARRAY(SELECT e.during FROM availability_exceptions e
-             WHERE e.doctor_id = d.id AND e.during && $2 ORDER BY e.during) AS blocked
-FROM doctors d JOIN calendars c ON c.doctor_id = d.id
-WHERE d.id = $1 AND d.verified_at IS NOT NULL"""
+SELECT d.full_name, d.fees, c.availability, e.kinds, e.modes, e.starts, e.ends, t.starts AS taken_from,
+       t.ends AS taken_to,
+       ARRAY(SELECT (SELECT b.starts_at FROM bookings b WHERE b.id = k.booking_id AND b.doctor_id = d.id)
+             FROM claims k
+             WHERE c.availability->>'max_bookings_per_day' IS NOT NULL AND k.resource_id = d.id AND k.during && $2
+               AND (k.expires_at IS NULL OR k.expires_at > now())) AS booked
+FROM doctors d JOIN calendars c ON c.doctor_id = d.id,
+     LATERAL (SELECT array_agg(kind) AS kinds, array_agg(array_to_string(modes, ' ')) AS modes,
+                     array_agg(lower(during)) AS starts, array_agg(upper(during)) AS ends
+              FROM availability_exceptions WHERE doctor_id = d.id AND during && $2) AS e,
+     LATERAL (SELECT array_agg(lower(during)) AS starts, array_agg(upper(during)) AS ends
+              FROM claims
+              WHERE resource_id = d.id AND during && $2 AND (expires_at IS NULL OR expires_at > now())) AS t
+WHERE d.id = $1 AND d.verified_at IS NOT NULL AND d.verified_until > now()"""
 
 
 class Calendar(NamedTuple):
@@ -40,13 +57,36 @@ class Calendar(NamedTuple):
 
 
 class Bookable(NamedTuple):
-    """What a booking must know of its doctor. `blocked` are the exceptions near the time that was asked for."""
+    """What a booking must know of its doctor, of the time that was asked about.
+
+    `blocked` are leave and blocks, `extra` the hours beside the weekly ones, `taken` the doctor's claims with their
+    buffers. `booked` is when the bookings begin that count for the cap a day; empty where there is no cap.
+    """
 
     doctor_id: UUID
     doctor_name: str
     fees: Mapping[Mode, Money]
     availability: Availability
     blocked: list[Span]
+    extra: list[Extra]
+    taken: list[Span]
+    booked: list[datetime]
+
+    def open_slots(self, first: date, last: date, tz: ZoneInfo, *, now: datetime) -> list[Slot]:
+        """The slots that can be booked now and begin on a date of `first` to `last` in `tz`; in order."""
+        return open_slots(
+            self.availability, first, last, tz,
+            now=now, blocked=self.blocked, taken=self.taken, extra=self.extra, booked=self.booked,
+        )  # fmt: skip
+
+    def slot_at(self, starts_at: datetime, mode: Mode, *, now: datetime) -> Slot:
+        """The slot that begins at this moment and offers this mode. Raises NotASlot, SlotTaken when its day is full.
+
+        Whether somebody holds its time is not asked here.
+        """
+        slot = slot_at(self.availability, starts_at, mode, now=now, blocked=self.blocked, extra=self.extra)
+        check_day(self.availability, starts_at, self.booked)
+        return slot
 
 
 async def create(db: Connection, doctor_id: UUID, availability: Availability) -> None:
@@ -62,24 +102,56 @@ async def for_booking(db: Connection, doctor_id: UUID, around: datetime) -> Book
     Raises DoctorUnavailable for a doctor who is unknown or not verified.
     """
     await db.execute("SELECT 1 FROM calendars WHERE doctor_id = $1 FOR SHARE", doctor_id)
-    found = await bookable(db, doctor_id, Span(around - _NEAR, around + _NEAR))
+    found = await bookable(db, doctor_id, near(around))
     if found is None:
         raise DoctorUnavailable(pointer="/doctor_id")
     return found
 
 
+def near(moment: datetime) -> Span:
+    """What holds all that can be in the way of a slot that begins at this moment."""
+    return Span(moment - _NEAR, moment + _NEAR)
+
+
 async def bookable(db: Connection, doctor_id: UUID, within: Span) -> Bookable | None:
-    """A verified doctor with the exceptions that touch `within`, as it stands at this moment."""
+    """A verified doctor with exceptions, claims and bookings that touch `within`, as all stand at this moment.
+
+    For a slot to be told rightly, `within` holds what is `near` it.
+    """
     row = await db.fetchrow(_BOOKABLE, doctor_id, Range(*within))
     if row is None:
         return None
+    extra, blocked = list[Extra](), list[Span]()
+    for kind, modes, starts_at, ends_at in zip(*(row[each] or () for each in _EXCEPTION), strict=True):
+        if kind == Kind.EXTRA:
+            extra.append(Extra(Span(starts_at, ends_at), tuple(map(Mode, modes.split()))))
+        else:
+            blocked.append(Span(starts_at, ends_at))
     return Bookable(
         doctor_id,
         row["full_name"],
-        _FEES.validate_json(row["fees"]),
-        Availability.model_validate_json(row["availability"]),
-        [Span(during.lower, during.upper) for during in row["blocked"]],
+        _fees(row["fees"]),
+        _availability(row["availability"]),
+        blocked,
+        extra,
+        _spans(row["taken_from"], row["taken_to"]),
+        [starts_at for starts_at in row["booked"] if starts_at],
     )
+
+
+def _spans(starts: Iterable[datetime] | None, ends: Iterable[datetime] | None) -> list[Span]:
+    return list(map(Span, starts or (), ends or ()))
+
+
+# Read for every list of slots and every booking, changed by hand: most texts are the same as the last time.
+@lru_cache(maxsize=1024)
+def _availability(text: str) -> Availability:
+    return Availability.model_validate_json(text)
+
+
+@lru_cache(maxsize=1024)
+def _fees(text: str) -> Mapping[Mode, Money]:
+    return MappingProxyType(_FEES.validate_json(text))
 
 
 async def find(db: Connection, doctor_id: UUID) -> Calendar:
@@ -118,7 +190,7 @@ async def bookings_between(
     """
     rows = await db.fetch(
         """SELECT b.id, b.starts_at, b.ends_at, b.mode FROM claims c JOIN bookings b ON b.id = c.booking_id
-           WHERE c.resource_id = $1 AND tstzrange(b.starts_at, b.ends_at) && $2 AND c.during && $2
+           WHERE c.resource_id = $1 AND b.doctor_id = $1 AND tstzrange(b.starts_at, b.ends_at) && $2 AND c.during && $2
              AND (c.expires_at IS NULL OR c.expires_at > now())
            ORDER BY b.starts_at, b.id""",
         doctor_id, Range(since, until),
@@ -126,26 +198,51 @@ async def bookings_between(
     return {row["id"]: (row["starts_at"], row["ends_at"], Mode(row["mode"])) for row in rows}
 
 
-async def add_leave(db: Connection, leave_id: UUID, doctor_id: UUID, leave: TakeLeave) -> None:
-    """Take a time back. The calendar must be locked."""
-    await db.execute(
-        "INSERT INTO availability_exceptions (id, doctor_id, during) VALUES ($1, $2, $3)",
-        leave_id, doctor_id, Range(leave.starts_at, leave.ends_at),
+async def extra_hours(db: Connection, doctor_id: UUID, since: datetime) -> list[Extra]:
+    """The doctor's extra hours that end later than `since`."""
+    rows = await db.fetch(
+        """SELECT lower(during) AS starts_at, upper(during) AS ends_at, modes FROM availability_exceptions
+           WHERE doctor_id = $1 AND during && $2 AND kind = 'extra'""",
+        doctor_id, Range(since, None),
+    )  # fmt: skip
+    return [Extra(Span(row["starts_at"], row["ends_at"]), tuple(map(Mode, row["modes"]))) for row in rows]
+
+
+async def exceptions_ahead(db: Connection, doctor_id: UUID, now: datetime) -> int:
+    """How many exceptions are not over."""
+    return await db.fetchval(
+        "SELECT count(*) FROM availability_exceptions WHERE doctor_id = $1 AND during && $2",
+        doctor_id, Range(now, None),
     )  # fmt: skip
 
 
-async def remove_leave(db: Connection, leave_id: UUID, doctor_id: UUID) -> None:
-    """Offer the time again. The calendar must be locked. Raises NotFound for what is not this doctor's."""
-    done = await db.execute("DELETE FROM availability_exceptions WHERE id = $1 AND doctor_id = $2", leave_id, doctor_id)
+async def add_exception(db: Connection, exception_id: UUID, doctor_id: UUID, exception: AddException) -> None:
+    """Add to what the weekly hours offer, or take from it. The calendar must be locked."""
+    await db.execute(
+        """INSERT INTO availability_exceptions (id, doctor_id, during, kind, modes, note)
+           VALUES ($1, $2, $3, $4, $5, $6)""",
+        exception_id, doctor_id, Range(exception.starts_at, exception.ends_at), exception.kind, exception.modes,
+        exception.note,
+    )  # fmt: skip
+
+
+async def remove_exception(db: Connection, exception_id: UUID, doctor_id: UUID) -> None:
+    """As if it had never been. The calendar must be locked. Raises NotFound for what is not this doctor's."""
+    done = await db.execute(
+        "DELETE FROM availability_exceptions WHERE id = $1 AND doctor_id = $2", exception_id, doctor_id
+    )
     if done != "DELETE 1":
         raise NotFound
 
 
-async def leave_page(db: Connection, doctor_id: UUID, now: datetime, after: UUID | None, limit: int) -> list[Leave]:
+async def exceptions_page(
+    db: Connection, doctor_id: UUID, now: datetime, after: UUID | None, limit: int
+) -> list[KeptException]:
     """Up to `limit` exceptions that are not over, in the order in which they were made, after the one with this id."""
     rows = await db.fetch(
-        """SELECT id, lower(during) AS starts_at, upper(during) AS ends_at FROM availability_exceptions
+        """SELECT id, kind, lower(during) AS starts_at, upper(during) AS ends_at, modes, note
+           FROM availability_exceptions
            WHERE doctor_id = $1 AND during && $2 AND ($3::uuid IS NULL OR id > $3) ORDER BY id LIMIT $4""",
         doctor_id, Range(now, None), after, limit,
     )  # fmt: skip
-    return [Leave(id=row["id"], starts_at=row["starts_at"], ends_at=row["ends_at"]) for row in rows]
+    return [KeptException.model_validate(dict(row)) for row in rows]

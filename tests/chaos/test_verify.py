@@ -13,6 +13,7 @@ from amrutam.invariants import INVARIANTS
 from amrutam.storage.pool import Database
 from amrutam.verify import WORKFLOWS, Scope, check, offenders
 from tests.people import Person
+from tests.pictures import picture
 from tests.web.slots import book, free_times
 
 MakePatient = Callable[[], Awaitable[Person]]
@@ -162,3 +163,27 @@ async def test_a_missing_partition_is_named(owner: Database, temporal: Client) -
     finally:
         async with owner.connection() as connection:
             await connection.execute("DELETE FROM partitioned_tables WHERE name = $1", name)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE documents SET deleted_at = now() WHERE owner_id = $1",
+        "UPDATE documents SET purpose = 'verification' WHERE owner_id = $1",
+        "UPDATE doctors SET photo_id = NULL WHERE id = $1",
+    ],
+)
+async def test_a_photo_that_is_not_its_doctors_is_named(
+    api: httpx.AsyncClient, owner: Database, temporal: Client, make_doctor: MakeDoctor, damage: str
+) -> None:
+    name, doctor = "a doctor shows the one photo that is theirs and was not deleted", await make_doctor()
+    given = await api.put("/v1/doctors/me/photo", content=picture(), headers=doctor.headers)
+    assert given.status_code == 200, given.text
+    before = datetime.now(UTC) - timedelta(seconds=5)
+    assert str(doctor.id) not in (await _broken(owner, temporal, before)).get(name, [])
+    async with owner.connection() as connection:
+        await connection.execute(damage, doctor.id)
+    assert str(doctor.id) in (await _broken(owner, temporal, before))[name]
+    async with owner.connection() as connection:
+        await connection.execute("UPDATE doctors SET photo_id = NULL WHERE id = $1", doctor.id)
+        await connection.execute("DELETE FROM documents WHERE owner_id = $1", doctor.id)

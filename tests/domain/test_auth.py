@@ -191,6 +191,7 @@ def test_an_unknown_token_is_refused() -> None:
         ("account.own_email_wanted", Template.OWN_EMAIL_WANTED, {}),
         ("account.email_changed", Template.EMAIL_CHANGED, {"change_id": TOKEN_ID}),
         ("staff.invited", Template.INVITATION, {"invitation_id": TOKEN_ID}),
+        ("review.rejected", Template.REVIEW_REJECTED, {"review_id": TOKEN_ID}),
     ],
 )
 def test_what_happens_to_an_account_is_told_by_mail(event: str, template: Template, ids: dict[str, UUID]) -> None:

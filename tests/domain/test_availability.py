@@ -12,12 +12,14 @@ from amrutam.domain.availability import (
     Slot,
     Span,
     bookings_outside,
+    check_day,
     claimed_span,
     open_slots,
     slot_at,
 )
 from amrutam.domain.common import Mode
-from amrutam.domain.errors import NotASlot
+from amrutam.domain.errors import NotASlot, SlotTaken
+from amrutam.domain.windows import Extra
 from tests.domain.samples import available, rule
 
 MONDAY = date(2026, 3, 2)
@@ -34,15 +36,23 @@ def slots(
     now: datetime | None = None,
     blocked: Sequence[Span] = (),
     taken: Sequence[Span] = (),
+    extra: Sequence[Extra] = (),
+    booked: Sequence[datetime] = (),
 ) -> list[Slot]:
     """By default those of one date on the doctor's calendar, as seen two days before."""
     now = now or datetime(first.year, first.month, first.day, tzinfo=UTC) - 2 * DAY
     tz = tz or availability.zone
-    return open_slots(availability, first, last or first, tz, now=now, blocked=blocked, taken=taken)
+    return open_slots(
+        availability, first, last or first, tz, now=now, blocked=blocked, taken=taken, extra=extra, booked=booked
+    )
 
 
 def wall(found: list[Slot], zone: str) -> list[str]:
     return [slot.starts_at.astimezone(ZoneInfo(zone)).strftime("%d %H:%M%z") for slot in found]
+
+
+def time_of(slot: Slot) -> str:
+    return times([slot])[0]
 
 
 def times(found: list[Slot], zone: str = "Asia/Kolkata") -> list[str]:
@@ -171,6 +181,47 @@ def test_spans_may_come_in_any_order_and_lie_within_each_other() -> None:
     hours = [("10:00", "10:05"), ("09:00", "09:10"), ("09:30", "11:00"), ("09:40", "09:50")]
     leave = [Span(at(f"2026-03-02T{start}:00+05:30"), at(f"2026-03-02T{end}:00+05:30")) for start, end in hours]
     assert times(slots(available(rule("mon", "09:00", "12:00")), MONDAY, blocked=leave)) == ["11:00", "11:30"]
+
+
+def extra(start: str, end: str, *modes: Mode) -> Extra:
+    """Hours of 2 March 2026 by the clock of Kolkata."""
+    span = Span(at(f"2026-03-02T{start}:00+05:30"), at(f"2026-03-02T{end}:00+05:30"))
+    return Extra(span, modes or (Mode.VIDEO,))
+
+
+def test_extra_hours_add_what_the_weekly_ones_do_not_cover() -> None:
+    mondays = available(rule("mon", "09:00", "10:30"), rule("mon", "12:00", "12:30"))
+    found = slots(mondays, MONDAY, extra=[extra("08:15", "13:10", Mode.CHAT)])
+    assert times(found) == ["08:15", "09:00", "09:30", "10:00", "10:30", "11:00", "11:30", "12:00", "12:30"]
+    assert {slot.modes for slot in found if time_of(slot) in {"09:00", "09:30", "10:00", "12:00"}} == {(Mode.VIDEO,)}
+
+
+def test_extra_hours_that_overlap_each_other_offer_no_time_twice() -> None:
+    several = [extra("09:10", "10:30", Mode.CHAT), extra("09:00", "09:50"), extra("09:00", "09:50")]
+    assert times(slots(available(), MONDAY, extra=several)) == ["09:00", "09:50"]
+
+
+def test_who_is_away_is_away_from_extra_hours_too() -> None:
+    leave = extra("09:15", "09:45").span
+    assert times(slots(available(), MONDAY, extra=[extra("09:00", "11:00")], blocked=[leave])) == ["10:00", "10:30"]
+
+
+def test_extra_hours_are_bound_by_notice_horizon_and_claims() -> None:
+    now, evening = at("2026-03-02T09:00:00+05:30"), extra("09:00", "11:00")
+    some = available(minimum_notice_minutes=30, horizon_days=1)
+    assert times(slots(some, MONDAY, now=now, extra=[evening], taken=[extra("10:00", "10:10").span])) == [
+        "09:30",
+        "10:30",
+    ]
+
+
+def test_a_full_day_offers_nothing_and_its_neighbours_what_they_have() -> None:
+    nights = available(rule("mon", "23:00", "01:00"), rule("tue", "09:00", "09:30"), max_bookings_per_day=2)
+    booked = [at("2026-03-02T23:00:00+05:30"), at("2026-03-03T00:00:00+05:30"), at("2026-03-03T12:00:00+05:30")]
+    assert times(slots(nights, MONDAY, MONDAY + DAY, booked=booked)) == ["23:00", "23:30"]
+    with pytest.raises(SlotTaken, match="2 a day at most, and 2026-03-03 is full"):
+        check_day(nights, at("2026-03-03T09:00:00+05:30"), booked)
+    check_day(nights, at("2026-03-02T23:30:00+05:30"), booked)
 
 
 @pytest.mark.parametrize(

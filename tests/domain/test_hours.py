@@ -24,6 +24,7 @@ def test_availability_is_answered_as_it_was_given() -> None:
         "buffer_after_minutes": 5,
         "minimum_notice_minutes": 30,
         "horizon_days": 60,
+        "max_bookings_per_day": 12,
         "rules": [
             {
                 "weekday": "mon",
@@ -56,6 +57,8 @@ def test_availability_is_answered_as_it_was_given() -> None:
         ("minimum_notice_minutes", 43201),
         ("horizon_days", 0),
         ("horizon_days", 366),
+        ("max_bookings_per_day", 0),
+        ("max_bookings_per_day", 501),
         (
             "rules",
             [rule("mon", "00:00", "00:00", valid_from=f"{y}-01-01", valid_to=f"{y}-12-31") for y in range(1900, 2001)],

@@ -31,6 +31,7 @@ PRODUCTION: dict[str, Any] = {
     "smtp_url": f"smtps://amrutam:{HIDDEN}@mail",
     "mail_folder": None,
     "audit_checkpoint_folder": Path("/mnt/checkpoints"),
+    "documents_url": "s3://amrutam/documents",
 }
 DEMO: dict[str, Any] = PRODUCTION | {
     "amrutam_mode": "demo",
@@ -67,6 +68,12 @@ REFUSED_IN_PRODUCTION: list[tuple[str, dict[str, Any]]] = [
     ("PASSWORD_PASSES", {"password_memory_kib": 64 * 1024, "password_passes": 1}),
     ("MAIL_FOLDER", {"mail_folder": Path("/var/mail")}),
     ("AUDIT_CHECKPOINT_FOLDER", {"audit_checkpoint_folder": None}),
+    ("DOCUMENTS_URL", {"documents_url": None}),
+    ("DOCUMENTS_URL", {"documents_url": "https://bucket.amrutam.test"}),
+    ("DOCUMENTS_URL", {"documents_url": "s3:///documents"}),
+    ("DOCUMENTS_URL", {"documents_url": "file://documents"}),
+    ("DOCUMENTS_S3_ENDPOINT", {"documents_s3_endpoint": "http://store.amrutam.test"}),
+    ("DOCUMENTS_S3_ACCESS_KEY", {"documents_s3_access_key": "without its secret"}),
     ("CORS_ORIGINS", {"cors_origins": ["https://app.amrutam.test", "*"]}),
     ("CORS_ORIGINS", {"cors_origins": ["null"]}),
     ("CORS_ORIGINS", {"cors_origins": ["http://app.amrutam.test"]}),
@@ -114,6 +121,9 @@ def test_production_names_every_fault_at_once() -> None:
         "migration_database_url": DEMO["database_url"],
         "password_memory_kib": 8,
         "password_passes": 1,
+        "documents_url": None,
+        "documents_s3_endpoint": "http://store.amrutam.test",
+        "documents_s3_access_key": "without its secret",
     }
     faults = _settings(DEMO, amrutam_mode="production", **wrong).faults()
     named = {fault.partition(":")[0].partition(",")[0] for fault in faults}
@@ -137,6 +147,13 @@ def test_an_access_token_lives_for_an_hour_at_most() -> None:
 
 def test_mail_over_starttls_suits_production() -> None:
     assert _settings(PRODUCTION, smtp_url="smtp://mail:587?starttls=required").faults() == []
+
+
+def test_documents_need_a_place_in_a_demo_too_and_may_go_to_a_store_on_the_same_machine() -> None:
+    [fault] = _settings(DEMO, documents_url=None).faults()
+    assert fault.startswith("DOCUMENTS_URL")
+    assert _settings(DEMO, documents_s3_endpoint="http://127.0.0.1:9000").faults() == []
+    assert _settings(PRODUCTION, documents_url="file:///mnt/documents").faults() == []
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.4", "::"])  # noqa: S104 - what is refused

@@ -1,54 +1,27 @@
 """What is true of slots in every time zone, held against somebody who watches the doctor's clock minute by minute."""
 
-from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo, available_timezones
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from amrutam.domain.availability import (
-    Availability,
-    Slot,
-    Span,
-    bookings_outside,
-    claimed_span,
-    open_slots,
-    slot_at,
-)
+from amrutam.domain.availability import Availability, Slot, Span, bookings_outside, slot_at
 from amrutam.domain.common import Mode
 from amrutam.domain.errors import NotASlot
-from amrutam.domain.hours import Rule, Weekday
-from tests.domain.samples import rule
+from amrutam.domain.hours import Rule
+from amrutam.domain.windows import Extra
+from tests.domain.samples import available, rule
+from tests.domain.watcher import DAY, DAYS, MINUTE, Question, watched
 
-MINUTE = timedelta(minutes=1)
-DAY = timedelta(days=1)
 WEEK = 7 * 1440
-DAYS = tuple(Weekday)
 ZONES = sorted(available_timezones() - {"localtime", "Factory"})
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-class Question(NamedTuple):
-    """Everything that `open_slots` is asked."""
-
-    availability: Availability
-    first: date
-    last: date
-    tz: ZoneInfo
-    now: datetime
-    blocked: list[Span]
-    taken: list[Span]
-
-    def answer(self) -> list[Slot]:
-        """What can be booked."""
-        return open_slots(
-            self.availability, self.first, self.last, self.tz, now=self.now, blocked=self.blocked, taken=self.taken
-        )
+QUICK = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 @cache
@@ -101,10 +74,13 @@ def questions(draw: st.DrawFn) -> Question:
             "buffer_after_minutes": draw(buffers),
             "minimum_notice_minutes": draw(st.sampled_from([0, 30, 1500])),
             "horizon_days": draw(st.integers(1, 5)),
+            "max_bookings_per_day": draw(st.sampled_from([None, None, 1, 2])),
             "rules": draw(weekly_hours(slot)),
         }
     )
     around = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    hours = st.builds(span_around, st.just(around), st.integers(-2880, 2880), st.integers(1, 1440))
+    modes = st.sampled_from([(Mode.VIDEO,), (Mode.AUDIO, Mode.CHAT)])
     spans = st.builds(span_around, st.just(around), st.integers(-2880, 2880), st.integers(1, 600))
     return Question(
         availability,
@@ -114,67 +90,8 @@ def questions(draw: st.DrawFn) -> Question:
         now=around - draw(st.integers(0, 4 * 1440)) * MINUTE,
         blocked=draw(st.lists(spans, max_size=3)),
         taken=draw(st.lists(spans, max_size=6)),
-    )
-
-
-class Clock:
-    """A clock on the doctor's wall, looked at every minute of some days."""
-
-    def __init__(self, zone: ZoneInfo, around: date) -> None:
-        start = datetime(around.year, around.month, around.day, tzinfo=UTC) - 6 * DAY
-        self.first_shown: dict[datetime, datetime] = {}
-        self.reached: list[tuple[datetime, datetime]] = []  # each wall time that no earlier one equals or exceeds
-        for minute in range(16 * 1440):
-            moment = start + minute * MINUTE
-            wall = moment.astimezone(zone).replace(tzinfo=None, fold=0)
-            if self.first_shown.setdefault(wall, moment) is moment and (not self.reached or wall > self.reached[-1][0]):
-                self.reached.append((wall, moment))
-
-    def at_or_after(self, wall: datetime) -> datetime:
-        """The first moment at which the clock shows this time or a later one."""
-        low, high = 0, len(self.reached) - 1
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if self.reached[middle][0] >= wall else (middle + 1, high)
-        return self.reached[low][1]
-
-
-def offered_by(rule_: Rule, day: date, length: timedelta, clock: Clock) -> Iterator[Slot]:
-    """The slots of one rule on one date, as somebody would find them who watches the clock."""
-    wall = datetime.combine(day, rule_.start)
-    closes = datetime.combine(day + DAY * (rule_.end <= rule_.start), rule_.end)
-    free_from = clock.at_or_after(wall)
-    while wall < closes:
-        starts_at = clock.first_shown.get(wall)
-        if starts_at and free_from <= starts_at and starts_at + length <= clock.at_or_after(closes):
-            yield Slot(starts_at, starts_at + length, rule_.modes)
-            free_from = starts_at + length
-        wall += length
-
-
-def watched(question: Question) -> list[Slot]:
-    """What `open_slots` should answer, found by looking at the clock and asking each rule in turn."""
-    availability = question.availability
-    clock = Clock(availability.zone, question.first)
-    days = [question.first + offset * DAY for offset in range(-4, 8)]
-    slots = [
-        slot
-        for day in days
-        for rule_ in availability.rules
-        if DAYS[day.weekday()] is rule_.weekday
-        for slot in offered_by(rule_, day, availability.slot_minutes * MINUTE, clock)
-    ]
-    return sorted(slot for slot in slots if is_open(slot, question))
-
-
-def is_open(slot: Slot, question: Question) -> bool:
-    availability, claim = question.availability, claimed_span(question.availability, slot)
-    return (
-        question.first <= slot.starts_at.astimezone(question.tz).date() <= question.last
-        and slot.starts_at >= question.now + availability.minimum_notice_minutes * MINUTE
-        and slot.starts_at <= question.now + availability.horizon_days * DAY
-        and not any(slot.starts_at < away.ends_at and away.starts_at < slot.ends_at for away in question.blocked)
-        and not any(claim.starts_at < other.ends_at and other.starts_at < claim.ends_at for other in question.taken)
+        extra=draw(st.lists(st.builds(Extra, hours, modes), max_size=4)),
+        booked=[around + minute * MINUTE for minute in draw(st.lists(st.integers(-2880, 2880), max_size=5))],
     )
 
 
@@ -196,7 +113,7 @@ def test_slots_come_in_order_keep_their_length_and_never_overlap(question: Quest
 @given(questions())
 def test_the_doctors_clock_shows_a_time_on_the_grid_of_a_rule_when_a_slot_begins(question: Question) -> None:
     availability = question.availability
-    for slot in question.answer():
+    for slot in question._replace(extra=[]).answer():
         wall = slot.starts_at.astimezone(availability.zone)
         assert wall.fold == 0
         assert any(on_grid(each, wall, availability.slot_minutes) for each in availability.rules)
@@ -208,9 +125,40 @@ def on_grid(rule_: Rule, wall: datetime, slot_minutes: int) -> bool:
 
 
 @QUICK
+@given(questions())
+def test_a_slot_lies_within_hours_and_keeps_off_who_is_away_and_what_is_taken(question: Question) -> None:
+    availability = question.availability
+    away = [*question.blocked, *question.taken]
+    for slot in question.answer():
+        assert not any(slot.span.overlaps(each) for each in away)
+        as_booked = {UUID(int=0): (slot.starts_at, slot.ends_at, slot.modes[0])}
+        assert bookings_outside(availability, as_booked, extra=question.extra) == []
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_each_zone_has_the_slots_that_somebody_finds_who_watches_its_changes(part: int) -> None:
+    """Hours over midnight and in the small hours, when clocks are changed, on a grid that no change fits."""
+    weekly = [rule(day, *hours) for day in DAYS for hours in (("00:10", "04:15"), ("21:40", "00:10"))]
+    for zone in ZONES[part::4]:
+        for day in interesting_days(zone)[:2]:
+            hours = available(*weekly, zone=zone, slot=25, buffer_after_minutes=5, max_bookings_per_day=2)
+            around = datetime(day.year, day.month, day.day, tzinfo=UTC)
+            question = Question(
+                hours, day - DAY, day, hours.zone, around - 3 * DAY,
+                blocked=[span_around(around, 70, 10)],
+                taken=[span_around(around, -60, 30), span_around(around, 200, 30)],
+                extra=[Extra(span_around(around, -300, 1000), (Mode.CHAT,))],
+                booked=[around - 50 * MINUTE, around + 200 * MINUTE],
+            )  # fmt: skip
+            found = question.answer()
+            assert found == watched(question), zone
+            assert found == [alone(question, slot.starts_at, slot.modes[0]) for slot in found], zone
+
+
+@QUICK
 @given(questions(), st.data())
 def test_a_single_slot_is_found_just_where_the_list_has_it(question: Question, data: st.DataObject) -> None:
-    free = question._replace(taken=[])
+    free = question._replace(taken=[], booked=[])
     offered = {slot.starts_at: slot for slot in free.answer()}
     midnight = datetime(question.first.year, question.first.month, question.first.day, tzinfo=UTC)
     tries = data.draw(st.lists(st.integers(-1440, 5 * 1440), max_size=30))
@@ -225,14 +173,8 @@ def test_a_single_slot_is_found_just_where_the_list_has_it(question: Question, d
 
 def alone(question: Question, moment: datetime, mode: Mode) -> Slot | None:
     try:
-        return slot_at(question.availability, moment, mode, now=question.now, blocked=question.blocked)
+        return slot_at(
+            question.availability, moment, mode, now=question.now, blocked=question.blocked, extra=question.extra
+        )
     except NotASlot:
         return None
-
-
-@QUICK
-@given(questions())
-def test_no_slot_that_is_offered_counts_as_outside_the_hours(question: Question) -> None:
-    slots = enumerate(question.answer())
-    bookings = {UUID(int=number): (slot.starts_at, slot.ends_at, slot.modes[-1]) for number, slot in slots}
-    assert bookings_outside(question.availability, bookings) == []

@@ -1,0 +1,70 @@
+"""Bookings by the steps that workflows call, with nothing around them: no request, no workflow, no lock in Redis."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from uuid import UUID
+
+from redis.asyncio import Redis
+
+from activities.booking import BookingActivities
+from amrutam.crypto import OPERATIONS, Keyring
+from amrutam.domain.audit import Actor
+from amrutam.domain.booking import Booking, CancelBooking, ClaimTime, HoldLimits
+from amrutam.domain.common import Mode, Role
+from amrutam.ids import new_id
+from amrutam.storage import operations
+from amrutam.storage.cache import Cache
+from amrutam.storage.lock import Lock
+from amrutam.storage.nodes import Nodes
+from amrutam.storage.pool import Database
+
+
+class _NoLock(Lock):
+    """What the system falls back to without Redis: the database alone keeps people apart."""
+
+    @asynccontextmanager
+    async def __call__(self, name: str) -> AsyncGenerator[bool, None]:  # noqa: ARG002 - nothing is locked
+        yield False
+
+
+class Desk:
+    """Books and cancels at the moment that `now` tells. What is left at the end should be cancelled by `clear`."""
+
+    def __init__(self, db: Database, redis: Redis, keyring: Keyring, now: Callable[[], datetime]) -> None:
+        self._db, self._keys = db, keyring.master.sealing(OPERATIONS)
+        limits = HoldLimits(unpaid=3, expired=5, seconds=600)
+        self._steps = BookingActivities(db, _NoLock(redis), Cache(redis, Nodes(db, [])), self._keys, limits, now)
+        self._live: dict[UUID, UUID] = {}
+
+    async def book(self, patient_id: UUID, doctor_id: UUID, starts_at: datetime, mode: Mode = Mode.VIDEO) -> Booking:
+        """Raises the refusal."""
+        operation_id = await self._record(patient_id)
+        actor = Actor(id=patient_id, role=Role.PATIENT, request_id="desk")
+        claim = ClaimTime(
+            booking_id=operation_id, doctor_id=doctor_id, patient_id=patient_id, starts_at=starts_at, mode=mode,
+            reason=None, actor=actor,
+        )  # fmt: skip
+        booking = await self._steps.claim(claim)
+        self._live[booking.id] = patient_id
+        return booking
+
+    async def cancel(self, booking_id: UUID, by: UUID) -> Booking:
+        """Raises the refusal."""
+        operation_id = await self._record(by)
+        actor = Actor(id=by, role=Role.PATIENT, request_id="desk")
+        command = CancelBooking(operation_id=operation_id, booking_id=booking_id, reason=None, actor=actor)
+        booking = await self._steps.cancel(command)
+        del self._live[booking_id]
+        return booking
+
+    async def clear(self) -> None:
+        """Cancel what stands: a live booking without a workflow would be a finding of `verify`."""
+        for booking_id, patient_id in list(self._live.items()):
+            await self.cancel(booking_id, patient_id)
+
+    async def _record(self, user_id: UUID) -> UUID:
+        operation_id = new_id()
+        async with self._db.connection() as db:
+            await operations.begin(db, self._keys, user_id, str(operation_id), "desk", b"", operation_id)
+        return operation_id
