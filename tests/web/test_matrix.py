@@ -5,7 +5,7 @@ fails; so does one whose rule says nothing.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -14,7 +14,9 @@ import pytest
 
 from amrutam.domain.common import Role
 from amrutam.ids import new_id
+from amrutam.storage.pool import Database
 from tests.people import People, Person
+from tests.visits import completed_visit
 from tests.web.mounted import ROUTES, name
 from tests.web.slots import book, free_times
 from web.routing import Route
@@ -33,6 +35,7 @@ class World:
 
     api: httpx.AsyncClient
     people: People
+    db: Database
 
     async def one(self, role: Role) -> Person:
         """Somebody new, who has just shown a second factor."""
@@ -46,6 +49,7 @@ class Thing:
 
     id: str
     owner: Person
+    body: Mapping[str, Any] | None = None  # of a request that names it
 
 
 Maker = Callable[[World, Role], Awaitable[Thing]]
@@ -65,6 +69,14 @@ async def _leave(world: World, role: Role) -> Thing:
     return Thing(answer.json()["id"], owner)
 
 
+async def _document(world: World, role: Role) -> Thing:
+    owner = await world.one(Role.DOCTOR)
+    pdf = b"%PDF-1.7\n%%EOF\n"
+    answer = await world.api.post("/v1/doctors/me/documents", content=pdf, headers=owner.writing())
+    assert answer.status_code == 201, answer.text
+    return Thing(answer.json()["id"], owner if role is Role.DOCTOR else await world.one(role))
+
+
 async def _booking(world: World, role: Role) -> Thing:
     patient, doctor = await world.one(Role.PATIENT), await world.one(Role.DOCTOR)
     answer = await book(world.api, patient, doctor, (await free_times(world.api, doctor))[0])
@@ -77,12 +89,32 @@ async def _account(world: World, role: Role) -> Thing:
     return Thing(str((await world.one(Role.PATIENT)).id), await world.one(role))
 
 
+async def _practice(world: World, role: Role) -> Thing:
+    said = {"decision": "suspend", "reason": "A complaint is looked into."}
+    return Thing(str((await world.one(Role.DOCTOR)).id), await world.one(role), said)
+
+
 async def _invitation(world: World, role: Role) -> Thing:
     owner = await world.one(role)
     said = {"email": f"{new_id().hex}@invited.amrutam.test", "full_name": "Ravi Nair", "roles": ["support"]}
     answer = await world.api.post("/v1/admin/invitations", json=said, headers=owner.writing())
     assert answer.status_code == 201, answer.text
     return Thing(answer.json()["id"], owner)
+
+
+async def _visit(world: World, role: Role) -> Thing:
+    patient, doctor = await world.one(role), await world.one(Role.DOCTOR)
+    booking_id = await completed_visit(world.db, patient.id, doctor.id)
+    return Thing(str(doctor.id), patient, {"booking_id": str(booking_id), "stars": 4})
+
+
+async def _review(world: World, role: Role) -> Thing:
+    visit = await _visit(world, Role.PATIENT)
+    said = {**(visit.body or {}), "text": "Kind, and on time."}
+    answer = await world.api.post(f"/v1/doctors/{visit.id}/reviews", json=said, headers=visit.owner.writing())
+    assert answer.status_code == 201, answer.text
+    owner = visit.owner if role is Role.PATIENT else await world.one(role)
+    return Thing(answer.json()["id"], owner, {"decision": "publish"} if role is not Role.PATIENT else {"stars": 5})
 
 
 @dataclass(frozen=True)
@@ -94,14 +126,23 @@ class Rule:
 
 
 _BOOKING = Rule(_booking, everybodys=frozenset({Role.SUPPORT}))
+_MODERATED = Rule(_review, everybodys=frozenset({Role.SUPPORT, Role.ADMIN}))
 _ACCOUNT = Rule(_account, everybodys=frozenset({Role.ADMIN}))
 
 # Every closed route whose path names something.
 NAMED: Mapping[str, Rule] = {
     "DELETE /v1/auth/sessions/{id}": Rule(_session),
     "DELETE /v1/doctors/me/exceptions/{id}": Rule(_leave),
+    "DELETE /v1/doctors/me/documents/{id}": Rule(_document),
+    "GET /v1/admin/documents/{id}": Rule(_document, everybodys=frozenset({Role.ADMIN})),
     "GET /v1/bookings/{id}": _BOOKING,
     "POST /v1/bookings/{id}/cancel": _BOOKING,
+    "POST /v1/doctors/{id}/reviews": Rule(_visit),
+    "GET /v1/reviews/{id}": Rule(_review),
+    "PATCH /v1/reviews/{id}": Rule(_review),
+    "DELETE /v1/reviews/{id}": Rule(_review),
+    "POST /v1/admin/reviews/{id}/moderation": _MODERATED,
+    "POST /v1/admin/doctors/{id}/verification": Rule(_practice, everybodys=frozenset({Role.ADMIN})),
     "DELETE /v1/admin/invitations/{id}": Rule(_invitation, everybodys=frozenset({Role.ADMIN})),
     "GET /v1/admin/users/{id}": _ACCOUNT,
     "PATCH /v1/admin/users/{id}": _ACCOUNT,
@@ -110,13 +151,17 @@ NAMED: Mapping[str, Rule] = {
 LISTS: Mapping[str, Rule] = {
     "GET /v1/auth/sessions": Rule(_session),
     "GET /v1/doctors/me/exceptions": Rule(_leave),
+    "GET /v1/doctors/me/documents": Rule(_document),
     "GET /v1/bookings": Rule(_booking),
+    "GET /v1/me/reviews": Rule(_review),
 }
 # Every other closed route that is not about the caller alone, and so is staff's.
 EVERYBODYS = {
     "GET /v1/admin/audit",
+    "GET /v1/admin/doctors",
     "GET /v1/admin/invitations",
     "GET /v1/admin/outbox",
+    "GET /v1/admin/reviews",
     "GET /v1/admin/users",
     "POST /v1/admin/invitations",
     "GET /v1/support/patients",
@@ -135,17 +180,17 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def world(api: httpx.AsyncClient, people: People) -> World:
+def world(api: httpx.AsyncClient, people: People, db: Database) -> World:
     """The running system."""
-    return World(api, people)
+    return World(api, people, db)
 
 
-async def _ask(world: World, route: Route, thing_id: str, person: Person) -> httpx.Response:
-    path = route.path.replace("{id}", thing_id)
+async def _ask(world: World, route: Route, thing: Thing, person: Person) -> httpx.Response:
+    path = route.path.replace("{id}", thing.id)
     if route.method in {"GET", "DELETE"}:
         return await world.api.request(route.method, path, headers=person.headers)
     headers = {**person.writing(), "If-Match": "*"}
-    return await world.api.request(route.method, path, headers=headers, json=BODIES.get(name(route), {}))
+    return await world.api.request(route.method, path, headers=headers, json=thing.body or BODIES.get(name(route), {}))
 
 
 def test_every_route_says_whose_it_is() -> None:
@@ -171,13 +216,13 @@ async def test_a_thing_is_its_owners(world: World, route: Route, role: Role, sid
     rule = NAMED[name(route)]
     thing = await rule.make(world, role if role in route.roles else min(route.roles))
     person = thing.owner if side is Side.OWNER and role in route.roles else await world.one(role)
-    answer = await _ask(world, route, thing.id, person)
+    answer = await _ask(world, route, thing, person)
     if role not in route.roles:
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
     elif side is Side.OWNER or role in rule.everybodys:
         assert answer.is_success, answer.text
     else:  # not told apart from what is not there
-        nothing = await _ask(world, route, str(new_id()), person)
+        nothing = await _ask(world, route, replace(thing, id=str(new_id())), person)
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
         assert (nothing.status_code, nothing.json()["detail"]) == (404, answer.json()["detail"])
 
