@@ -141,7 +141,7 @@ class VerificationActivities:
 
     async def _approve(self, db: Connection, submission: Submission, command: Decide) -> None:
         current = await doctor.lock(db, submission.doctor_id)
-        if Identity.of(current.doctor) != submission.identity:
+        if Identity.of(current.doctor) != submission.who:
             raise InvalidState("Name or registration are not what was submitted any more.")
         last_day = command.registration_valid_until or submission.registration_valid_until
         await verifications.approve(db, submission, last_day, command.actor.id)

@@ -8,8 +8,10 @@ from sanic import Sanic
 from sanic.config import Config
 
 from amrutam.crypto import OPERATIONS, Keyring
+from amrutam.gateways.documents import documents_for
 from amrutam.keyring_file import follow
 from amrutam.passwords import Passwords
+from amrutam.pictures import Pictures
 from amrutam.settings import Settings
 from amrutam.settling import settle
 from amrutam.storage.admission import Admissions
@@ -27,6 +29,8 @@ from amrutam.telemetry import OperatorPort
 from amrutam.temporal import connect
 from amrutam.tokens import AccessTokens
 from web import errors, middleware
+from web.admin_doctors import admin_doctors
+from web.admin_reviews import admin_reviews
 from web.audit import audit
 from web.auth import auth
 from web.availability import availability
@@ -34,6 +38,7 @@ from web.booking import bookings
 from web.context import Services
 from web.docs import docs
 from web.doctor import doctors
+from web.documents import documents
 from web.email_change import email_change
 from web.gate import Gate
 from web.health import detail, health
@@ -44,12 +49,15 @@ from web.openapi import document
 from web.outbox import outbox
 from web.pages import pages
 from web.passwords import passwords
+from web.photo import photo
 from web.quotas import Quotas
+from web.reviews import reviews
 from web.routing import Feature
 from web.sessions import signing_in
 from web.staff import staff
 from web.staff_pages import staff_pages
 from web.support import support
+from web.verification import verification
 
 ALWAYS = (
     auth,
@@ -60,8 +68,14 @@ ALWAYS = (
     me,
     audit,
     doctors,
+    photo,
+    documents,
     availability,
+    verification,
+    admin_doctors,
     bookings,
+    reviews,
+    admin_reviews,
     support,
     pages,
     staff,
@@ -86,7 +100,7 @@ async def build_services(settings: Settings, keyring: Keyring) -> Services:
     db = await Database.connect(
         settings.database_url.get_secret_value(), size=settings.database_pool_size, application="amrutam-web"
     )
-    nodes = Nodes(db, [])
+    nodes = Nodes(db, await _replicas(settings), settings.replica_most_lag_seconds)
     token_life = timedelta(seconds=settings.access_token_seconds)
     return Services(
         settings=settings,
@@ -100,6 +114,8 @@ async def build_services(settings: Settings, keyring: Keyring) -> Services:
         person_keys=PersonKeys(keyring),
         operation_keys=keyring.master.sealing(OPERATIONS),
         passwords=Passwords(memory_kib=settings.password_memory_kib, passes=settings.password_passes),
+        documents=documents_for(settings),
+        pictures=Pictures(),
         gate=Gate(),
         quotas=Quotas.of(settings),
         admissions=Admissions(scripts, sessions),
@@ -107,6 +123,14 @@ async def build_services(settings: Settings, keyring: Keyring) -> Services:
         scripts=scripts,
         markers=SessionMarkers(scripts, db, token_life, sessions),
     )
+
+
+async def _replicas(settings: Settings) -> list[Database]:
+    """A pool each, of the application's role."""
+    size = settings.database_pool_size
+    return [
+        await Database.connect(url, size=size, application="amrutam-web", replica=True) for url in settings.replica_urls
+    ]
 
 
 def create_app(settings: Settings, keyring: Keyring) -> "Sanic[Any, Any]":
@@ -117,7 +141,7 @@ def create_app(settings: Settings, keyring: Keyring) -> "Sanic[Any, Any]":
             "REQUEST_MAX_SIZE": settings.max_body_bytes,
             "REQUEST_TIMEOUT": settings.request_timeout_seconds,
             # Body and handler have a time limit each, kept by the router; this only catches what slips past it.
-            "RESPONSE_TIMEOUT": settings.request_timeout_seconds * 3,
+            "RESPONSE_TIMEOUT": settings.upload_timeout_seconds + settings.request_timeout_seconds * 2,
             "KEEP_ALIVE_TIMEOUT": 75,
             "GRACEFUL_SHUTDOWN_TIMEOUT": 8.0,
             "ACCESS_LOG": False,
@@ -141,6 +165,7 @@ def create_app(settings: Settings, keyring: Keyring) -> "Sanic[Any, Any]":
         app.ctx.operators = OperatorPort(settings.metrics_host, settings.metrics_port, lambda: detail(services))
         app.ctx.operators.start()
         services.line.start()
+        services.nodes.start()
         settle()
 
     async def stop(_: "Sanic[Any, Any]") -> None:
@@ -149,6 +174,7 @@ def create_app(settings: Settings, keyring: Keyring) -> "Sanic[Any, Any]":
         await app.ctx.services.line.close()
         await app.ctx.services.scripts.close()
         await app.ctx.services.cache.close()
+        await app.ctx.services.nodes.close()
         await app.ctx.services.db.close()
 
     app.register_listener(start, "before_server_start")

@@ -1,27 +1,25 @@
 """Doctors over HTTP: found and read by everyone, edited by themselves."""
 
-import hashlib
 from uuid import UUID
 
-from pydantic import Field
-
 from amrutam.domain import errors
-from amrutam.domain.catalogue import Language, Specialty, specialty_name
-from amrutam.domain.common import Line, Message, Mode, Role
-from amrutam.domain.doctor import Doctor, DoctorChanged, EditDoctor, Gender, stays_verified
-from amrutam.storage import audit, events
+from amrutam.domain.catalogue import Language, Specialty, language_name, specialty_name
+from amrutam.domain.common import Message, Role
+from amrutam.domain.doctor import Doctor, DoctorChanged, EditDoctor, is_still_what_was_verified
+from amrutam.storage import audit, events, verification
 from amrutam.storage import doctor as storage
 from amrutam.storage.cache import SEARCH_GROUP, Entry, doctor_group, slots_group
 from amrutam.storage.pool import Connection
-from web import paging
+from web.consistency import at_least
 from web.context import Answer, Call, version_tag
+from web.doctor_search import DoctorPage, DoctorQuery, page, position
 from web.quotas import SEARCH
 from web.routing import EVERYONE, Feature
 
 doctors = Feature("doctors")
 
-# How old an answer may be, in seconds, where the news of a change was lost.
-DOCTOR_TTL = 300.0
+# How old an answer may be, in seconds: bookings change the next free time and do not drop it.
+DOCTOR_TTL = 30.0
 SEARCH_TTL = 30.0
 
 # Clients ask again each time, and get 304 while nothing has changed.
@@ -41,29 +39,17 @@ class SpecialtyList(Message):
     items: list[SpecialtyView]
 
 
-class DoctorQuery(paging.Page):
-    """Which doctors to find: all that fit everything that is given."""
+class LanguageView(Message):
+    """A language."""
 
-    q: Line | None = Field(None, max_length=100, description="part of the name")
-    specialty: Specialty | None = None
-    language: Language | None = Field(None, description="ISO 639-1 code")
-    mode: Mode | None = None
-    max_fee: int | None = Field(
-        None, ge=0, le=10**12, description="in minor units; of `mode`, else of the doctor's cheapest mode"
-    )
-    gender: Gender | None = None
-
-    @property
-    def filters(self) -> storage.Filters:
-        """Without the page's own fields."""
-        return storage.Filters.model_validate(self.model_dump(exclude={"limit", "cursor"}))
+    code: Language
+    name: str
 
 
-class DoctorPage(Message):
-    """A page of doctors."""
+class LanguageList(Message):
+    """Every language that a doctor may speak with patients."""
 
-    items: list[Doctor]
-    next_cursor: str | None
+    items: list[LanguageView]
 
 
 @doctors.route("GET", "/v1/specialties", allow=EVERYONE, owns="public", answers={200: SpecialtyList})
@@ -71,6 +57,13 @@ async def list_specialties(_call: Call) -> Answer:
     """Every specialty with its name."""
     items = [SpecialtyView(code=each, name=specialty_name(each)) for each in Specialty]
     return Answer(SpecialtyList(items=items), headers={"Cache-Control": "public, max-age=3600"})
+
+
+@doctors.route("GET", "/v1/languages", allow=EVERYONE, owns="public", answers={200: LanguageList})
+async def list_languages(_call: Call) -> Answer:
+    """Every language with its name in English."""
+    items = [LanguageView(code=each, name=language_name(each)) for each in Language]
+    return Answer(LanguageList(items=items), headers={"Cache-Control": "public, max-age=3600"})
 
 
 @doctors.route(
@@ -83,21 +76,18 @@ async def list_specialties(_call: Call) -> Answer:
     limit=SEARCH,
 )
 async def search(call: Call, query: DoctorQuery) -> Answer:
-    """Find verified doctors. May be 30 seconds behind."""
-    after = paging.position(call, query)
+    """Find verified doctors. `next_available_at` and what is free in a time may be a minute and a half behind.
+
+    Without `sort`: the closest to the text where there is one, else the soonest free. A doctor who moves within the
+    list while its pages are read may be in two of them or in none.
+    """
+    query.check_reach(call.now)
+    after = position(call, query)
 
     async def fill(db: Connection) -> bytes:
-        found = await storage.search(db, query.filters, after, query.limit + 1)
-        shown = found[: query.limit]
-        next_cursor = paging.cursor(call, query, shown[-1].id) if len(found) > query.limit else None
-        return DoctorPage(items=shown, next_cursor=next_cursor).model_dump_json().encode()
+        return await page(db, call, query, after)
 
-    return public(await call.services.cache.get(SEARCH_GROUP, _key(query), SEARCH_TTL, fill))
-
-
-def _key(query: DoctorQuery) -> str:
-    """Equal queries, equal keys, in every process."""
-    return hashlib.blake2b(query.model_dump_json().encode(), digest_size=16).hexdigest()
+    return public(await call.services.cache.get(SEARCH_GROUP, query.cache_key, SEARCH_TTL, fill, at_least(call)))
 
 
 @doctors.route(
@@ -115,7 +105,7 @@ async def read(call: Call, id: UUID) -> Answer:
         found = await storage.find_verified(db, id)
         return found.model_dump_json().encode() if found else None
 
-    return public(await call.services.cache.get(doctor_group(id), "profile", DOCTOR_TTL, fill))
+    return public(await call.services.cache.get(doctor_group(id), "profile", DOCTOR_TTL, fill, at_least(call)))
 
 
 @doctors.route("GET", "/v1/doctors/me", allow=[Role.DOCTOR], owns="the caller's own profile", answers={200: Doctor})
@@ -145,11 +135,13 @@ async def edit_own(call: Call, command: EditDoctor) -> Answer:
     async with call.services.db.transaction() as db:
         before = await storage.lock(db, call.user_id)
         call.check_if_match(version_tag(before.version))
-        verified = stays_verified(before.doctor, command)
-        await storage.edit(db, call.user_id, command, verified=verified)
+        unchanged = is_still_what_was_verified(before.doctor, command)
+        await storage.edit(db, call.user_id, command, verified=unchanged)
+        if not unchanged:
+            await verification.supersede(db, call.user_id)
         await audit.append(db, call.actor, "doctor.edit", call.user_id)
-        await events.append(db, DoctorChanged(subject=call.user_id, verified=verified))
         after = await storage.lock(db, call.user_id)
+        await events.append(db, DoctorChanged(subject=call.user_id, verified=after.doctor.verified))
     await call.services.cache.invalidate(doctor_group(call.user_id), slots_group(call.user_id), SEARCH_GROUP)
     return Answer(after.doctor, etag=version_tag(after.version))
 

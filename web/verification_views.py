@@ -85,7 +85,7 @@ class SubmissionView(Message):
             id=submission.id,
             doctor_id=submission.doctor_id,
             state=submission.state,
-            **submission.identity.model_dump(),
+            **submission.who.model_dump(),
             registration_valid_until=submission.registration_valid_until,
             documents=submission.documents,
             note=_words(key, submission.note, submission.id, "note"),

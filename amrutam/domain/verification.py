@@ -100,7 +100,7 @@ class Submission(Message):
     id: UUID
     doctor_id: UUID
     state: State
-    identity: Identity
+    who: Identity
     registration_valid_until: date
     documents: list[UUID]
     note: bytes | None = None

@@ -59,9 +59,9 @@ async def _submission(db: Connection, keys: PersonKeys, submission_id: UUID, per
     key = await keys.of(db, submission.doctor_id)
     sealed = submission.reason
     return {
-        "doctor_name": submission.identity.full_name,
-        "registration_number": submission.identity.registration_number,
-        "registration_council": submission.identity.registration_council,
+        "doctor_name": submission.who.full_name,
+        "registration_number": submission.who.registration_number,
+        "registration_council": submission.who.registration_council,
         "registration_valid_until": f"{submission.registration_valid_until:%d %B %Y}",
         "reason": key.open(sealed, place("verifications", submission.id, "reason")) if sealed else "",
         "answer_by": wall_clock(submission.answer_by, person.time_zone) if submission.answer_by else "",

@@ -201,7 +201,7 @@ def _submission(row: Row | None) -> Submission:
         id=row["id"],
         doctor_id=row["doctor_id"],
         state=row["state"],
-        identity=Identity(
+        who=Identity(
             full_name=row["full_name"],
             registration_number=row["registration_number"],
             registration_council=row["registration_council"],

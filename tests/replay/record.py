@@ -13,14 +13,16 @@ import httpx
 from temporalio.client import Client
 from temporalio.testing._timeskipping import TimeSkipper  # the public testing environment starts a server of its own
 
+from amrutam.domain.common import Role
 from amrutam.domain.notification import SendMail, Template
 from amrutam.ids import new_id
 from amrutam.temporal import BACKGROUND_QUEUE, PATIENT_ID
 from tests.conftest import System
-from tests.people import Person
+from tests.people import People, Person
 from tests.polling import until
 from tests.replay import histories
 from tests.web.slots import book, free_times
+from tests.web.verifying import LICENCE, decide, edit, submit
 
 MakePatient = Callable[[], Awaitable[Person]]
 MakeDoctor = Callable[..., Awaitable[Person]]
@@ -117,6 +119,47 @@ async def test_cancelled_twice(
         return f"booking/{booking['id']}" if len(accepted) == 3 else None  # the first one waits for the outcome
 
     await _keep("booking_cancelled_twice", temporal, await until(cancelled_twice))
+
+
+async def test_called_off(
+    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, people: People, temporal: Client
+) -> None:
+    doctor, admin = await make_doctor(), await people.with_factor(await people.staff(Role.ADMIN))
+    booking = await _booked(api, await make_patient(), doctor)
+    assert (await decide(api, admin, doctor, "suspend", reason="A complaint.")).status_code == 200
+    await _keep("booking_called_off", temporal, f"booking/{booking['id']}")
+    query = "WorkflowType = 'Suspension' AND ExecutionStatus = 'Completed'"
+
+    async def ended() -> list[str]:
+        return [each.id async for each in temporal.list_workflows(query)]
+
+    await _keep("suspension", temporal, (await until(ended))[0])
+
+
+async def test_verification(api: httpx.AsyncClient, make_doctor: MakeDoctor, people: People, temporal: Client) -> None:
+    admin = await people.with_factor(await people.staff(Role.ADMIN))
+    ends = {
+        "approved": "verification_lapsed",
+        "asked": "verification_answered_and_rejected",
+        "left": "verification_expired",
+    }
+    for way, name in ends.items():
+        doctor = await make_doctor(verified=False)
+        await edit(api, doctor, registration=LICENCE)
+        workflow_id = f"verification/{(await submit(api, doctor)).json()['id']}"
+        handle = temporal.get_workflow_handle(workflow_id)
+        if way == "approved":
+            await TimeSkipper(temporal).fast_forward(handle, timedelta(days=3))  # administrators are reminded
+            assert (await decide(api, admin, doctor, "approve")).status_code == 200
+            await TimeSkipper(temporal).fast_forward(handle, timedelta(days=410))
+        else:
+            assert (await decide(api, admin, doctor, "ask", reason="More.")).status_code == 200
+        if way == "asked":
+            assert (await submit(api, doctor)).status_code == 201
+            assert (await decide(api, admin, doctor, "reject", reason="No.")).status_code == 200
+        if way == "left":
+            await TimeSkipper(temporal).fast_forward(handle, timedelta(days=31))
+        await _keep(name, temporal, workflow_id)
 
 
 async def test_mail_sent(make_patient: MakePatient, temporal: Client, system: System) -> None:

@@ -13,13 +13,11 @@ from amrutam.storage.pool import Database
 from tests.people import People, Person
 from tests.polling import until
 from tests.web.slots import book, free_times
+from tests.web.verifying import LICENCE, decide, edit, standing, submit
 
 MakePatient = Callable[[], Awaitable[Person]]
 MakeDoctor = Callable[..., Awaitable[Person]]
 Outbox = Callable[..., Awaitable[list[dict[str, Any]]]]
-
-NEXT_YEAR = (datetime.now(UTC) + timedelta(days=400)).date()
-LICENCE = {"number": "KMC-48213", "council": "Karnataka Medical Council"}
 
 
 @pytest.fixture(scope="module")
@@ -34,39 +32,6 @@ async def applicant(api: httpx.AsyncClient, make_doctor: MakeDoctor) -> Person:
     doctor = await make_doctor(verified=False)
     await edit(api, doctor, registration=LICENCE)
     return doctor
-
-
-async def edit(api: httpx.AsyncClient, doctor: Person, **changed: Any) -> dict[str, Any]:
-    """The profile with something else in it."""
-    before = await api.get("/v1/doctors/me", headers=doctor.headers)
-    answer = await api.put(
-        "/v1/doctors/me",
-        json={**before.json(), **changed},
-        headers={**doctor.headers, "If-Match": before.headers["etag"]},
-    )
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-async def submit(
-    api: httpx.AsyncClient, doctor: Person, *, key: str | None = None, until: date = NEXT_YEAR, **more: Any
-) -> httpx.Response:
-    """Have name and registration checked."""
-    body = {"registration_valid_until": until.isoformat(), **more}
-    return await api.post("/v1/doctors/me/verification", json=body, headers=doctor.writing(key))
-
-
-async def decide(api: httpx.AsyncClient, admin: Person, doctor: Person, decision: str, **more: Any) -> httpx.Response:
-    """As an administrator."""
-    path = f"/v1/admin/doctors/{doctor.id}/verification"
-    return await api.post(path, json={"decision": decision, **more}, headers=admin.writing())
-
-
-async def standing(api: httpx.AsyncClient, doctor: Person) -> str:
-    """Where the doctor stands, by their own look."""
-    answer = await api.get("/v1/doctors/me/verification", headers=doctor.headers)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["standing"]
 
 
 async def found(api: httpx.AsyncClient, patient: Person, doctor: Person) -> dict[str, bool]:
