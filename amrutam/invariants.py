@@ -55,6 +55,28 @@ INVARIANTS = (
                              WHERE b.id = c.booking_id AND c.resource_id IN (b.doctor_id, b.patient_id))""",
     ),
     Invariant(
+        "no day holds more bookings than its doctor takes",
+        "bookings of one doctor queue up, and each one counts; those that stood when the cap was set may be more",
+        # Whoever held the calendar while it was changed had begun at most a transaction's time before it was free.
+        """SELECT c.doctor_id || ' on ' || of_day.day AS told
+           FROM calendars c JOIN pg_timezone_names z ON z.name = c.availability->>'time_zone',
+                LATERAL (SELECT (b.starts_at AT TIME ZONE z.name)::date AS day, count(*) AS number,
+                                max(b.created_at) AS newest
+                         FROM claims k JOIN bookings b ON b.id = k.booking_id AND b.doctor_id = k.resource_id
+                         WHERE k.resource_id = c.doctor_id AND (k.expires_at IS NULL OR k.expires_at > now())
+                         GROUP BY 1) AS of_day
+           WHERE (c.availability->>'max_bookings_per_day')::bigint < of_day.number
+             AND of_day.newest > c.updated_at + interval '10 seconds'""",
+    ),
+    Invariant(
+        "extra hours say how one can meet, and nobody is away for more than a year at once",
+        "an exception of another shape would be left out of the slots, or take the whole calendar",
+        """SELECT id::text FROM availability_exceptions
+           WHERE (kind = 'extra') <> (coalesce(cardinality(modes), 0) > 0)
+              OR upper(during) - lower(during) > CASE kind WHEN 'extra' THEN interval '24 hours'
+                                                      ELSE interval '366 days' END""",
+    ),
+    Invariant(
         "an unpaid booking says when its hold ends, and no other one does",
         "a hold without an end keeps its time from everybody for good",
         """SELECT id::text FROM bookings, scope
@@ -108,11 +130,28 @@ INVARIANTS = (
            FROM scope, bookings b,
                 LATERAL (VALUES (ARRAY['booking.create']),
                                 (CASE b.status WHEN 'expired' THEN ARRAY['booking.expire']
-                                               WHEN 'cancelled' THEN ARRAY['booking.cancel', 'booking.withdraw'] END)
+                                               WHEN 'cancelled'
+                                               THEN ARRAY['booking.cancel', 'booking.withdraw', 'booking.call_off']
+                                               END)
                 ) AS acts (names)
            WHERE b.id >= since AND names IS NOT NULL
              AND NOT EXISTS (SELECT FROM audit a
                              WHERE a.patient_id = b.patient_id AND a.subject = b.id AND a.action = ANY (names))""",
+    ),
+    Invariant(
+        "a review is of a completed booking, by its patient and of its doctor",
+        "a rating that anybody can add to says nothing",
+        """SELECT r.id::text FROM scope, reviews r LEFT JOIN bookings b ON b.id = r.booking_id
+           WHERE r.id >= since
+             AND (b.status, b.patient_id, b.doctor_id) IS DISTINCT FROM ('completed', r.patient_id, r.doctor_id)""",
+    ),
+    Invariant(
+        "a doctor's rating is the sum of the reviews that are published",
+        "it is kept by what each review changes; a change that was lost would stay",
+        """SELECT d.id::text
+           FROM doctors d LEFT JOIN (SELECT doctor_id, count(*) AS number, sum(stars) AS stars FROM reviews
+                                     WHERE state = 'published' GROUP BY doctor_id) r ON r.doctor_id = d.id
+           WHERE (d.rating_count, d.rating_sum) <> (coalesce(r.number, 0), coalesce(r.stars, 0))""",
     ),
     Invariant(
         "the audit trail is sealed",
@@ -132,6 +171,48 @@ INVARIANTS = (
         """SELECT w.consumer FROM watermarks w, scope
            WHERE EXISTS (SELECT FROM events e
                          WHERE e.id >= since AND e.id < first_uuidv7(settled) AND (e.xid, e.id) > (w.xid, w.id))""",
+    ),
+    Invariant(
+        "who may not practise is not verified, and has no booking to come",
+        "a suspended doctor who is found, or sees somebody, is what a suspension is to prevent",
+        """SELECT d.id::text FROM doctors d, scope
+           WHERE d.suspended_at IS NOT NULL
+             AND (d.verified_at IS NOT NULL
+                  OR d.suspended_at < settled
+                     AND EXISTS (SELECT FROM claims c JOIN bookings b ON b.id = c.booking_id
+                                 WHERE c.resource_id = d.id AND b.doctor_id = d.id AND b.starts_at > now()
+                                   AND b.status IN ('held', 'awaiting_payment', 'confirmed')))""",
+    ),
+    Invariant(
+        "what was verified of a doctor is what the profile says",
+        "patients trust the name and the licence that they read",
+        """SELECT d.id::text FROM doctors d LEFT JOIN verifications v ON v.id = d.verification_id
+           WHERE d.verified_at IS NOT NULL AND d.verification_id IS NOT NULL
+             AND (v.state, v.full_name, v.registration_number, v.registration_council)
+                 IS DISTINCT FROM ('approved', d.full_name, d.registration_number, d.registration_council)""",
+    ),
+    Invariant(
+        "searches know every doctor who can be found",
+        "who is missing there cannot be found by anybody, and who was suspended must not be",
+        """SELECT COALESCE(d.id, l.doctor_id)::text
+           FROM scope, (SELECT id FROM doctors WHERE verified_at IS NOT NULL) AS d
+                FULL JOIN listings l ON l.doctor_id = d.id
+           WHERE d.id IS NULL OR l.doctor_id IS NULL""",
+    ),
+    Invariant(
+        "searches know of free times from at most a minute ago",
+        "older ones send people to times that are gone; the worker's sweep has what is due done within seconds",
+        """SELECT doctor_id::text FROM listings, scope WHERE passes_at < settled
+           UNION ALL SELECT doctor_id::text FROM free_calendars, scope WHERE recompute_at < settled""",
+    ),
+    Invariant(
+        "a doctor shows the one photo that is theirs and was not deleted",
+        "else people see a stranger's face, or nothing once the deleted one is gone",
+        """SELECT COALESCE(d.id, p.owner_id)::text
+           FROM scope, (SELECT id, photo_id FROM doctors WHERE photo_id IS NOT NULL) AS d
+                FULL JOIN (SELECT id, owner_id FROM documents WHERE purpose = 'photo' AND deleted_at IS NULL) AS p
+                ON p.id = d.photo_id AND p.owner_id = d.id
+           WHERE d.id IS NULL OR p.id IS NULL""",
     ),
     Invariant(
         "this month's and the next month's partitions exist",

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
-from uuid import UUID
 
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
@@ -24,13 +23,13 @@ _LOOK_UP = timedelta(seconds=5)
 _LOOK_UPS = 16  # at once
 
 
-# Of rows and workflows. Each takes the smallest id, the grace and how many rows, and selects the `id` of each row, what
-# it is in a word, and the states in which `booking/<id>` may be then.
+# Of rows and workflows. Each takes the smallest id, the grace and how many rows, and selects of each row the id of its
+# `workflow`, what it is in a word, and the states in which that workflow may be then.
 WORKFLOWS = (
     Invariant(
         "a live booking has its running workflow, and one that has ended has none",
         "the workflow alone moves the booking on: it expires holds and takes cancellations",
-        """SELECT id, 'the row is ' || status AS told,
+        """SELECT 'booking/' || id AS workflow, 'the row is ' || status AS told,
                   CASE WHEN status IN ('held', 'awaiting_payment', 'confirmed') AND starts_at > now()
                        THEN ARRAY['running']
                        ELSE ARRAY['completed', 'canceled', 'terminated', 'failed', 'timed_out', 'unknown']
@@ -44,11 +43,20 @@ WORKFLOWS = (
         "a request to book that has no answer yet has a workflow that can still give one",
         "else whoever asks again with the same key is told to wait for ever",
         # Unknown: it was never started, and asking again starts it.
-        """SELECT operation_id AS id, 'the request has no answer' AS told, ARRAY['running', 'unknown'] AS fitting
+        """SELECT 'booking/' || operation_id AS workflow, 'the request has no answer' AS told,
+                  ARRAY['running', 'unknown'] AS fitting
            FROM operations
            WHERE operation_id >= $1 AND operation_id < first_uuidv7(now() - $2::interval)
              AND outcome IS NULL AND refusal IS NULL AND action = 'bookings_create'
            ORDER BY operation_id DESC LIMIT $3""",
+    ),
+    Invariant(
+        "what a doctor submitted and nobody has decided has its running workflow",
+        "the workflow alone takes the decision, reminds who is to decide, and ends what is not answered",
+        """SELECT 'verification/' || id AS workflow, 'the submission is ' || state AS told, ARRAY['running'] AS fitting
+           FROM verifications
+           WHERE id >= $1 AND state IN ('pending', 'more_wanted') AND updated_at < now() - $2::interval
+           ORDER BY id DESC LIMIT $3""",
     ),
 )
 
@@ -115,20 +123,20 @@ async def _unfit(db: Database, temporal: Client, invariant: Invariant, scope: Sc
 
     async def state(row: Row) -> str:
         async with at_once:
-            return await _state(temporal, row["id"])
+            return await _state(temporal, row["workflow"])
 
     states = zip(rows, await asyncio.gather(*map(state, rows)), strict=True)
     return [
-        f"booking/{row['id']} ({row['told']}, the workflow is {state})"
+        f"{row['workflow']} ({row['told']}, the workflow is {state})"
         for row, state in states
         if state not in row["fitting"]
     ]
 
 
-async def _state(temporal: Client, booking_id: UUID) -> str:
+async def _state(temporal: Client, workflow_id: str) -> str:
     """The workflow's state in a word, as the web UI names it."""
     try:
-        found = await temporal.get_workflow_handle(f"booking/{booking_id}").describe(rpc_timeout=_LOOK_UP)
+        found = await temporal.get_workflow_handle(workflow_id).describe(rpc_timeout=_LOOK_UP)
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return "unknown"

@@ -68,7 +68,8 @@ READ_ONLY = frozenset({"id", "time_zone", "rating", "next_available_at", "verifi
 class EditDoctor(Message):
     """The whole profile as it shall be. Another name or registration asks for verification again.
 
-    It may be sent as it was read: `id`, `time_zone`, `rating`, `next_available_at`, `verified` and `photo_url` change nothing.
+    It may be sent as it was read: `id`, `time_zone`, `rating`, `next_available_at`, `verified` and `photo_url` change
+    nothing.
     """
 
     full_name: Line = Field(examples=["Dr. Asha Menon"])

@@ -15,6 +15,7 @@ from amrutam.verify import WORKFLOWS, Scope, check, offenders
 from tests.people import Person
 from tests.pictures import picture
 from tests.web.slots import book, free_times
+from tests.web.verifying import LICENCE, edit, submit
 
 MakePatient = Callable[[], Awaitable[Person]]
 MakeDoctor = Callable[..., Awaitable[Person]]
@@ -187,3 +188,45 @@ async def test_a_photo_that_is_not_its_doctors_is_named(
     async with owner.connection() as connection:
         await connection.execute("UPDATE doctors SET photo_id = NULL WHERE id = $1", doctor.id)
         await connection.execute("DELETE FROM documents WHERE owner_id = $1", doctor.id)
+
+
+@pytest.mark.parametrize(
+    ("damage", "name"),
+    [
+        (
+            "UPDATE doctors SET suspended_at = now() WHERE id = $1",
+            "who may not practise is not verified, and has no booking to come",
+        ),
+        (
+            "UPDATE doctors SET verification_id = id WHERE id = $1",
+            "what was verified of a doctor is what the profile says",
+        ),
+    ],
+)
+async def test_a_doctor_who_should_not_be_found_is_named(
+    owner: Database, temporal: Client, make_doctor: MakeDoctor, damage: str, name: str
+) -> None:
+    doctor = await make_doctor()
+    async with owner.connection() as connection:
+        await connection.execute(damage, doctor.id)
+    try:
+        assert str(doctor.id) in (await _broken(owner, temporal, datetime.now(UTC)))[name]
+    finally:
+        async with owner.connection() as connection:
+            await connection.execute(
+                "UPDATE doctors SET suspended_at = NULL, verification_id = NULL WHERE id = $1", doctor.id
+            )
+
+
+async def test_a_submission_whose_workflow_is_gone_is_named(
+    api: httpx.AsyncClient, owner: Database, temporal: Client, make_doctor: MakeDoctor
+) -> None:
+    doctor, before = await make_doctor(verified=False), datetime.now(UTC) - timedelta(seconds=5)
+    await edit(api, doctor, registration=LICENCE)
+    submission_id = (await submit(api, doctor)).json()["id"]
+    name = "what a doctor submitted and nobody has decided has its running workflow"
+    assert not (await _broken(owner, temporal, before)).get(name)
+    await temporal.get_workflow_handle(f"verification/{submission_id}").terminate("a test")
+    assert any(submission_id in each for each in (await _broken(owner, temporal, before))[name])
+    async with owner.connection() as connection:
+        await connection.execute("UPDATE verifications SET state = 'superseded' WHERE id = $1", UUID(submission_id))
