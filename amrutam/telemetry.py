@@ -34,8 +34,13 @@ HTTP_IN_FLIGHT = Gauge("amrutam_http_in_flight", "Requests being handled now")
 DB_ACQUIRE_SECONDS = Histogram("amrutam_db_acquire_seconds", "Wait for a database connection", buckets=_FAST)
 DB_IN_USE = Gauge("amrutam_db_connections_in_use", "Database connections lent out now")
 NODE_READS = Counter("amrutam_node_reads_total", "Reads that may go to a replica, by where they went", ["node"])
-REPLICA_LAG_SECONDS = Gauge(
-    "amrutam_replica_lag_seconds", "How far a replica is behind the primary", ["replica"]
+REPLICA_LAG_SECONDS = Gauge("amrutam_replica_lag_seconds", "How far a replica is behind the primary", ["replica"])
+REPLICA_LAG_BYTES = Gauge(
+    "amrutam_replica_lag_bytes", "What a replica has not replayed yet of the primary's log", ["replica"]
+)
+REPLICA_SERVES = Gauge("amrutam_replica_serves", "1: a replica that is heard and may be read, 0: left out", ["replica"])
+REPLICA_FAILURES = Counter(
+    "amrutam_replica_failures_total", "Reads that a replica failed, and the primary did", ["replica"]
 )
 CACHE_READS = Counter("amrutam_cache_reads_total", "Cache look-ups", ["cache", "result"])
 CACHE_FILLS = Counter("amrutam_cache_fills_total", "Cache fills", ["cache", "result"])

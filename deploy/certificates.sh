@@ -22,11 +22,13 @@ trust() { # who may check certificates
     chmod 0755 "$folder/$1"
 }
 
-issue() { # the service, which is its host name, and the numeric account that its container runs under
+issue() { # the service, which is its host name, the numeric account of its container, and further host names
     trust "$1"
+    names="DNS:$1"
+    for name in ${3-}; do names="$names,DNS:$name"; done
     openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -subj "/CN=$1" \
         -keyout "$authority/$1.key" -out "$authority/$1.csr" 2>/dev/null
-    printf 'subjectAltName=DNS:%s,DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n' "$1" \
+    printf 'subjectAltName=%s,DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n' "$names" \
         >"$authority/$1.extensions"
     openssl x509 -req -in "$authority/$1.csr" -CA "$authority/ca.pem" -CAkey "$authority/key.pem" -days 365 \
         -extfile "$authority/$1.extensions" -out "$authority/$1.pem" 2>/dev/null
@@ -35,7 +37,7 @@ issue() { # the service, which is its host name, and the numeric account that it
     rm "$authority/$1.key" "$authority/$1.csr" "$authority/$1.extensions" "$authority/$1.pem"
 }
 
-issue postgres 999
+issue postgres 999 "postgres-replica-1 postgres-replica-2"
 issue valkey 999
 issue temporal 1000
 issue temporal-ui 1000

@@ -5,6 +5,7 @@ behind. What is older than that position is not served to it. Nobody can make a 
 have every read go to the primary.
 """
 
+import asyncio
 import base64
 import binascii
 import hmac
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import cast
 
+import asyncpg
 from sanic import HTTPResponse, Request
 
 from amrutam.crypto import Keyring
@@ -24,6 +26,8 @@ HEADER = "X-Consistency-Token"
 COOKIE = "amrutam_consistency"
 # Over the longest that a cached answer, a memory or a replica that may be read is behind, in seconds.
 LIFE = 60
+# The write is done by then: its answer waits no longer for the token, in seconds.
+TELL_SECONDS = 0.5
 
 _POSITION = 8
 _EXPIRY = 5
@@ -61,8 +65,9 @@ def at_least(call: Call) -> int:
 async def tell(call: Call, response: HTTPResponse) -> None:
     """Give the answer to a write its token. An answer is worth more than its token: without the primary it has none."""
     try:
-        position = await call.services.nodes.position()
-    except DatabaseUnavailable:
+        async with asyncio.timeout(TELL_SECONDS):
+            position = await call.services.nodes.position()
+    except (DatabaseUnavailable, asyncpg.PostgresError, TimeoutError):
         return
     given = token(call.services.keyring, position, time.time())
     secure = "; Secure" if call.services.settings.public_url.startswith("https://") else ""

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -38,6 +39,7 @@ MODES = {"demo": DEMO, "production": PRODUCTION}
 # These two name the server and the client of one version.
 ADMIN_TOOLS, SERVER = "temporalio/admin-tools", "temporalio/server"
 PROCESSES = ("api", "worker", "setup")
+REPLICAS = ("postgres-replica-1", "postgres-replica-2")
 WORDS_OF_SECRETS = re.compile(r"PASSWORD|PWD|SECRET|AUTH$|_KEY$|URL$")
 
 modes = pytest.mark.parametrize("variables", MODES.values(), ids=MODES)
@@ -160,8 +162,9 @@ def test_postgresql_is_set_as_the_local_one_is_but_for_its_address_its_memory_an
     told = {name: value.strip("'") for name, _, value in (line.partition(" = ") for line in lines if " = " in line)}
     differs = {"listen_addresses", "effective_cache_size"}
     defaults = {"fsync", "synchronous_commit", "full_page_writes", "unix_socket_directories"}
-    assert set(told) | defaults == set(SETTINGS)
-    assert {name for name, value in told.items() if value != SETTINGS[name]} == differs
+    of_replicas = {"max_slot_wal_keep_size", "max_standby_streaming_delay"}
+    assert set(told) - of_replicas | defaults == set(SETTINGS)
+    assert {name for name, value in told.items() if value != SETTINGS.get(name)} == differs | of_replicas
 
 
 @modes
@@ -188,6 +191,47 @@ def test_documents_lie_in_a_volume_or_in_a_bucket_that_is_named(process: str) ->
 
 
 @modes
+def test_the_api_reads_from_both_replicas(variables: dict[str, str]) -> None:
+    urls = _settings(Project.load(variables).environment("api")).replica_urls
+    assert [urlsplit(url).hostname for url in urls] == list(REPLICAS)
+
+
+@pytest.mark.parametrize("name", REPLICAS)
+def test_a_replica_is_the_primary_again_with_a_volume_and_a_slot_of_its_own(name: str) -> None:
+    primary, replica = _services()["postgres"], _services()[name]
+    alike = ("image", "user", "command", "tmpfs", "shm_size", "networks", "stop_grace_period", "deploy")
+    assert {key: replica[key] for key in alike} == {key: primary[key] for key in alike}
+    assert replica["volumes"] == [f"{name}:/var/lib/postgresql", *primary["volumes"][1:]]
+    slot = f"replica_{name[-1]}"
+    assert replica["entrypoint"] == ["sh", "/etc/amrutam/shared/replica.sh", slot]
+    assert f"'{slot}'" in (DEPLOY / "postgres" / "init.sh").read_text()
+
+
+@modes
+def test_only_who_sets_it_and_the_replicas_know_the_password_of_replication(variables: dict[str, str]) -> None:
+    services = Project.load({**variables, "REPLICATION_PASSWORD": "c0py"}).services
+    assert {name for name, it in services.items() if "c0py" in repr(it)} == {"databases", *REPLICAS}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_only_the_role_of_the_replicas_replicates_and_does_nothing_else(mode: str) -> None:
+    lines = (DEPLOY / mode / "postgres" / "pg_hba.conf").read_text().splitlines()
+    rules = [line.split()[1:] for line in lines if not line.startswith("#")]
+    assert rules[:2] == [
+        ["replication", "amrutam_replication", "all", "scram-sha-256"],
+        ["all", "amrutam_replication", "all", "reject"],
+    ]
+    assert not [rule for rule in rules[2:] if rule[0] == "replication"]
+
+
+def test_a_read_does_not_hold_a_replica_back_until_it_is_too_far_behind_to_be_read() -> None:
+    told = (DEPLOY / "postgres" / "shared.conf").read_text()
+    waits = re.search(r"^max_standby_streaming_delay = '(\d+)s'$", told, re.MULTILINE)
+    assert waits
+    assert int(waits[1]) < Settings.model_fields["replica_most_lag_seconds"].default
+
+
+@modes
 def test_only_the_migration_knows_the_owner_of_the_schema(variables: dict[str, str]) -> None:
     services = Project.load({**variables, "AMRUTAM_OWNER_PASSWORD": "0wner"}).services
     assert {name for name, it in services.items() if "0wner" in repr(it["environment"])} == {"databases", "migrate"}
@@ -204,6 +248,10 @@ def test_everything_mounted_from_the_checkout_is_there_and_read_only(variables: 
 def test_production_reaches_every_server_by_verified_tls() -> None:
     project = Project.load(PRODUCTION)
     assert project.environment("databases")["PGSSLMODE"] == "verify-full"
+    for replica in REPLICAS:
+        assert project.environment(replica)["PGSSLMODE"] == "verify-full"
+        assert Path(project.environment(replica)["PGSSLROOTCERT"]).parent == Path("/etc/amrutam/mode")
+    assert all("sslmode=verify-full" in url for url in _settings(project.environment("api")).replica_urls)
     assert project.environment("temporal-schema")["SQL_TLS"] == "true"
     assert project.environment("temporal")["SQL_HOST_VERIFICATION"] == "true"
     assert project.environment("temporal")["TEMPORAL_TLS_REQUIRE_CLIENT_AUTH"] == "true"

@@ -3,18 +3,26 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from types import SimpleNamespace
+from typing import cast
 
 import httpx
 import pytest
+from sanic import HTTPResponse
 
 from amrutam.crypto import Keyring
+from amrutam.settings import Settings
 from amrutam.stack.postgres import APP, DATABASE
+from amrutam.storage.nodes import Nodes
+from amrutam.storage.pool import Database
 from tests.beside import api_beside
 from tests.conftest import System
 from tests.people import Person
 from tests.polling import until
 from tests.replica import Standby, standby_of
-from web.consistency import COOKIE, HEADER, LIFE, position_of, token
+from tests.tcp_proxy import Behaviour, proxy_to
+from web.consistency import COOKIE, HEADER, LIFE, position_of, tell, token
+from web.context import Call
 
 MakeDoctor = Callable[..., Awaitable[Person]]
 
@@ -130,3 +138,22 @@ def test_a_token_is_good_for_its_time_and_under_its_key_alone(keyring: Keyring) 
     changed = ("B" if given[3] != "B" else "C").join((given[:3], given[4:]))
     assert position_of(keyring, changed, now) == 0
     assert position_of(Keyring.model_validate_json(Keyring.generate("demo")), given, now) == 0
+
+
+async def test_an_answer_goes_without_its_token_while_the_primary_is_silent(
+    system: System, keyring: Keyring, settings: Settings
+) -> None:
+    """The write has committed: whoever made it is told so, within the time of a request."""
+    postgres = system.servers.postgres
+    async with proxy_to(postgres.port) as proxy:
+        url = postgres.url(APP).replace(f":{postgres.port}/", f":{proxy.port}/")
+        db = await Database.connect(url, size=1, application="tests")
+        nodes = Nodes(db, [])
+        assert await nodes.position()
+        await proxy.turn(Behaviour.HANG)
+        services = SimpleNamespace(nodes=nodes, keyring=keyring, settings=settings)
+        response = HTTPResponse()
+        async with asyncio.timeout(5):
+            await tell(cast("Call", SimpleNamespace(services=services)), response)
+        assert not response.headers
+        await db.close()
