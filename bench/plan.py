@@ -20,6 +20,9 @@ class Plan:
     doctors: int
     # How many doctors can be read for the first time; more than a run of misses can reach.
     directory: int
+    # Of the directory, one after another; for each of them rounds of a second.
+    sizes: tuple[int, ...]
+    size_rounds: int
     # Before commits are counted: how long idle connections keep theirs to themselves. 0 leaves that figure out.
     settle_seconds: float
     limit_seconds: float
@@ -41,6 +44,8 @@ FULL = Plan(
     logins=200,
     doctors=20,
     directory=20_000,
+    sizes=(1_000, 10_000, 100_000),
+    size_rounds=2,
     settle_seconds=11,
     limit_seconds=900,
 )
@@ -57,6 +62,8 @@ QUICK = Plan(
     logins=40,
     doctors=6,
     directory=6_000,
+    sizes=(1_000,),
+    size_rounds=1,
     settle_seconds=0,
     limit_seconds=180,
 )

@@ -50,7 +50,7 @@ async def measure(system: System, people: People, plan: Plan, report: Report) ->
     if wrk_is_missing(report):
         return
     for page in await _pages(people, plan):
-        await _prepare_limits(system, page)
+        await prepare_limit(system, page.name, page.usual)
         share = len(page.fresh) // len(plan.connections)
         for number, connections in enumerate(plan.connections):
             fresh = page.fresh[number * share : (number + 1) * share]
@@ -73,11 +73,9 @@ async def compare(
     for _ in range(plan.read_rounds):
         asked = ((port, [path], token) for port, path, token in (limit, ours))
         rounds.append(
-            tuple(
-                [await _wrk(system, port, path, connections, plan.read_seconds, token) for port, path, token in asked]
-            )
+            tuple([await wrk(system, port, path, connections, plan.read_seconds, token) for port, path, token in asked])
         )
-    bare, guarded = (_mean(runs) for runs in zip(*rounds, strict=True))
+    bare, guarded = (mean(runs) for runs in zip(*rounds, strict=True))
     return guarded, bare
 
 
@@ -95,21 +93,22 @@ async def _measure_page(
             (system.limits_port, [f"/row/{page.name}"]),
             (system.api_port, unread),
         )
-        rounds.append(tuple([await _wrk(system, *each, connections, plan.read_seconds) for each in asked]))
+        rounds.append(tuple([await wrk(system, *each, connections, plan.read_seconds) for each in asked]))
         if (again := rounds[-1][-1].requests - len(unread)) > 0:
             report.note(f"{page.name}: {again:.0f} of {rounds[-1][-1].requests:.0f} misses were hits.")
-    redis, hit, row, miss = (_mean(runs) for runs in zip(*rounds, strict=True))
-    report.add(_row(f"{page.name}, cached", connections, hit, redis, "bare Redis GET", CACHED))
-    report.add(_row(f"{page.name}, each a miss", connections, miss, row, "bare row by key", Bound()))
+    redis, hit, bare, miss = (mean(runs) for runs in zip(*rounds, strict=True))
+    report.add(row(f"{page.name}, cached", connections, hit, redis, "bare Redis GET", CACHED))
+    report.add(row(f"{page.name}, each a miss", connections, miss, bare, "bare row by key", Bound()))
 
 
-def _mean(runs: Sequence[Run]) -> Run:
-    """Of runs that took equally long; of percentiles the mean too."""
+def mean(runs: Sequence[Run]) -> Run:
+    """Of runs that took equally long; of percentiles the mean, too."""
     means = (sum(column) / len(runs) for column in zip(*runs, strict=True))
     return Run(*means)
 
 
-def _row(name: str, connections: int, run: Run, limit: Run, limit_name: str, bound: Bound) -> Row:
+def row(name: str, connections: int, run: Run, limit: Run, limit_name: str, bound: Bound) -> Row:
+    """Requests a second, with the latencies in the details."""
     return Row(
         figure=f"{name}, {connections} connection{'s' if connections > 1 else ''}",
         value=run.rate,
@@ -151,21 +150,22 @@ def _slots(doctor_id: UUID, count: int) -> Page:
     return Page("slots", path(today, "UTC"), fresh[:count])
 
 
-async def _prepare_limits(system: System, page: Page) -> None:
-    """The limits answer the very bytes that the page does; the page itself is in the cache afterwards."""
+async def prepare_limit(system: System, name: str, path: str) -> None:
+    """The limits answer the very bytes that this path does; its answer is in the cache afterwards."""
     api = Api(system.api_port)
-    reply = await api.get(page.usual)
+    reply = await api.get(path)
     await api.close()
     if reply.status != OK:
-        raise RuntimeError(f"{page.usual} answered {reply.status}")
+        raise RuntimeError(f"{path} answered {reply.status}")
     redis = Redis.from_url(system.settings.redis_url.get_secret_value())
-    await redis.set(page.name, reply.body)
+    await redis.set(name, reply.body)
     await redis.aclose()
     async with system.owner.connection() as db:
-        await db.execute("INSERT INTO bench.answers (key, body) VALUES ($1, $2)", page.name, reply.body.decode())
+        await db.execute("INSERT INTO bench.answers (key, body) VALUES ($1, $2)", name, reply.body.decode())
 
 
-async def _wrk(system: System, port: int, paths: Sequence[str], connections: int, seconds: int, token: str = "") -> Run:
+async def wrk(system: System, port: int, paths: Sequence[str], connections: int, seconds: int, token: str = "") -> Run:
+    """Read these paths in turn, again and again, for so many seconds. Raises TimeoutError."""
     list_of_paths = system.servers.folders.root / "paths.txt"
     list_of_paths.write_text("".join(f"{path}\n" for path in paths))
     wrk = await asyncio.create_subprocess_exec(

@@ -12,15 +12,28 @@ import psutil
 
 @dataclass(frozen=True)
 class Bound:
-    """What a figure should reach: at least this share of its limit, or at most this value. None: no promise."""
+    """What a figure should reach, all of it: at least this share of its limit, more than `least`, less than `most`."""
 
     least_ratio: float | None = None
+    least: float | None = None
     most: float | None = None
 
     def __str__(self) -> str:
-        if self.least_ratio is not None:
-            return f"≥ {self.least_ratio:.2f}"
-        return "" if self.most is None else f"< {self.most:g}"
+        wanted = [
+            "" if self.least_ratio is None else f"≥ {self.least_ratio:.2f}",
+            "" if self.least is None else f"> {self.least:,g}",
+            "" if self.most is None else f"< {self.most:g}",
+        ]
+        return ", ".join(each for each in wanted if each)
+
+    def met(self, value: float, ratio: float | None) -> bool | None:
+        """Whether a figure reaches it; None where nothing is promised."""
+        reached = [
+            *([ratio >= self.least_ratio] if self.least_ratio is not None and ratio is not None else []),
+            *([value > self.least] if self.least is not None else []),
+            *([value < self.most] if self.most is not None else []),
+        ]
+        return all(reached) if reached else None
 
 
 @dataclass(frozen=True)
@@ -43,9 +56,7 @@ class Row:
     @property
     def met(self) -> bool | None:
         """Whether it reaches what it should; None where nothing is promised."""
-        if self.bound.least_ratio is not None and self.ratio is not None:
-            return self.ratio >= self.bound.least_ratio
-        return None if self.bound.most is None else self.value < self.bound.most
+        return self.bound.met(self.value, self.ratio)
 
 
 class Report:
