@@ -21,10 +21,10 @@ demo: environment ## one patient's journey, narrated; starts the system when it 
 	@$(PYTHON) -m amrutam.demo
 
 .PHONY: test
-test: environment ## the whole suite, against servers that it starts itself
+test: environment ## the whole suite, in some processes at once, each against servers that it starts itself
 	@tools/browser
 	@$(PYTHON) -m amrutam.stack.prepare
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 .PHONY: chaos
 chaos: environment ## the storm on screen: kills part after part while patients book, then verifies
@@ -36,7 +36,7 @@ check: environment ## style, types, import rules, migration lint, known vulnerab
 	@tools/check
 
 .PHONY: bench
-bench: environment ## every figure beside its limit, on a system of its own; QUICK=1: a short look; BOOKINGS=50000: memory under so many; OUT=file
+bench: environment ## every figure beside its limit, on systems of its own; QUICK=1: a short look; ONLY=directory: 1,000 to 100,000 doctors; BOOKINGS=50000: memory under so many; OUT=file
 	@$(PYTHON) -m amrutam.stack.prepare
 	@$(PYTHON) -m bench $(OUT)
 

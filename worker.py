@@ -102,7 +102,7 @@ def build_worker(queue: str, settings: Settings, keyring: Keyring, clients: Clie
             )
             keys = clients.operation_keys
             steps = BookingActivities(clients.db, Lock(clients.redis), clients.cache, keys, limits)
-            activities = [steps.claim, steps.expire, steps.cancel, steps.call_off, steps.withdraw]
+            activities = [steps.claim, steps.expire, steps.cancel, steps.move, steps.call_off, steps.withdraw]
         case _:
             notification = NotificationActivities(
                 clients.db, mailer_for(settings), keyring, settings, clients.person_keys

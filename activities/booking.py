@@ -12,9 +12,11 @@ from amrutam.domain.availability import Span, claimed_span
 from amrutam.domain.booking import (
     NEXT,
     Booking,
+    BookingMoved,
     CancelBooking,
     ClaimTime,
     HoldLimits,
+    MoveBooking,
     Status,
     check_free,
     check_transition,
@@ -22,7 +24,7 @@ from amrutam.domain.booking import (
     fee_for,
 )
 from amrutam.domain.calling_off import CallOff
-from amrutam.domain.errors import DomainError
+from amrutam.domain.errors import DomainError, NotFound
 from amrutam.ids import first_id_at
 from amrutam.storage import audit, availability, claims, events, operations
 from amrutam.storage import booking as bookings
@@ -70,6 +72,11 @@ class BookingActivities:
             return booking
 
         return await self._once(command.operation_id, give_back)
+
+    @activity.defn(name="booking.move")
+    async def move(self, command: MoveBooking) -> Booking:
+        """Have it at another time, or leave it where it is. Raises the refusal, which is noted for all who wait."""
+        return await self._once(command.operation_id, lambda db: self._move(db, command))
 
     @activity.defn(name="booking.call_off")
     async def call_off(self, command: CallOff) -> Booking:
@@ -150,6 +157,35 @@ class BookingActivities:
         booking = await bookings.lock(db, claim.booking_id)
         await events.append(db, fact(booking))
         await audit.append(db, claim.actor, "booking.create", booking.id, patient_id=booking.patient_id)
+        return booking
+
+    async def _move(self, db: Connection, command: MoveBooking) -> Booking:
+        """As `_take`, with the claims that the booking has. Its own start does not count against a full day."""
+        found = await bookings.find(db, command.booking_id)
+        if found is None:
+            raise NotFound
+        await claims.queue_for(db, (found.doctor_id, found.patient_id))
+        doctor = await availability.for_booking(db, found.doctor_id, command.starts_at)
+        before, now = await bookings.lock(db, command.booking_id), self._now()
+        before.check_movable(command.starts_at, now)
+        others = [each for each in doctor.booked if each != before.starts_at]
+        slot = doctor._replace(booked=others).slot_at(command.starts_at, before.mode, now=now)
+        wanted = {
+            before.doctor_id: claimed_span(doctor.availability, slot),
+            before.patient_id: Span(slot.starts_at, slot.ends_at),
+        }
+        check_free(before, await claims.move(db, before.id, wanted))
+        await bookings.move(db, before.id, slot.starts_at, slot.ends_at)
+        booking = await bookings.lock(db, before.id)
+        moved = BookingMoved(
+            subject=booking.id,
+            doctor_id=booking.doctor_id,
+            patient_id=booking.patient_id,
+            starts_at=booking.starts_at,
+            was_at=before.starts_at,
+        )
+        await events.append(db, moved)
+        await audit.append(db, command.actor, "booking.move", booking.id, patient_id=booking.patient_id)
         return booking
 
     async def _hold_until(self, db: Connection, patient_id: UUID, now: datetime) -> datetime:

@@ -10,6 +10,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from amrutam.domain.calling_off import Ahead, CallOff
 from amrutam.storage import booking as bookings
+from amrutam.storage import verification as verifications
 from amrutam.storage.pool import Database
 
 # Bookings in one list.
@@ -29,6 +30,8 @@ class CallingOffActivities:
     async def bookings_ahead(self, ahead: Ahead) -> Sequence[UUID]:
         """The ids of up to 100 bookings that stand."""
         async with self._db.connection() as db:
+            if ahead.while_barred and await verifications.may_practise(db, ahead.doctor_id):
+                return []
             return await bookings.ahead(db, ahead, PAGE)
 
     @activity.defn(name="calling_off.call_off")

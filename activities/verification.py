@@ -1,6 +1,7 @@
 """The steps of a verification: each one transaction under the doctor's lock, with its facts and its audit row."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from uuid import UUID
 
 from temporalio import activity
@@ -23,6 +24,7 @@ from amrutam.domain.verification import (
     Submit,
     VerificationAwaited,
     VerificationMoved,
+    check_valid_until,
 )
 from amrutam.storage import audit, doctor, events, operations
 from amrutam.storage import verification as verifications
@@ -77,7 +79,10 @@ class VerificationActivities:
 
     @activity.defn(name="verification.decide")
     async def decide(self, command: Decide) -> Submission:
-        """Approve, reject, or ask for more. Raises InvalidState, also where the profile is another one by now."""
+        """Approve, reject, or ask for more. Raises InvalidState, also where the profile is another one by now.
+
+        Raises ValidationFailed for the approval of a registration that has lapsed since it was submitted.
+        """
 
         async def settle(db: Connection) -> Submission:
             submission = await self._locked(db, command.submission_id, DECIDED[command.decision])
@@ -143,7 +148,10 @@ class VerificationActivities:
         current = await doctor.lock(db, submission.doctor_id)
         if Identity.of(current.doctor) != submission.who:
             raise InvalidState("Name or registration are not what was submitted any more.")
+        if not await verifications.has_account(db, submission.doctor_id):
+            raise InvalidState("This account is suspended, or is no doctor's any more.")
         last_day = command.registration_valid_until or submission.registration_valid_until
+        check_valid_until(last_day, datetime.now(UTC))
         await verifications.approve(db, submission, last_day, command.actor.id)
         after = await doctor.lock(db, submission.doctor_id)
         await events.append(db, DoctorChanged(subject=submission.doctor_id, verified=after.doctor.verified))

@@ -175,10 +175,10 @@ INVARIANTS = (
     Invariant(
         "who may not practise is not verified, and has no booking to come",
         "a suspended doctor who is found, or sees somebody, is what a suspension is to prevent",
-        """SELECT d.id::text FROM doctors d, scope
-           WHERE d.suspended_at IS NOT NULL
+        """SELECT d.id::text FROM doctors d JOIN users u ON u.id = d.id, scope
+           WHERE (d.suspended_at IS NOT NULL OR u.suspended_at IS NOT NULL OR NOT u.roles @> ARRAY['doctor'])
              AND (d.verified_at IS NOT NULL
-                  OR d.suspended_at < settled
+                  OR d.updated_at < settled
                      AND EXISTS (SELECT FROM claims c JOIN bookings b ON b.id = c.booking_id
                                  WHERE c.resource_id = d.id AND b.doctor_id = d.id AND b.starts_at > now()
                                    AND b.status IN ('held', 'awaiting_payment', 'confirmed')))""",

@@ -14,7 +14,7 @@ from amrutam.ids import first_id_at, new_id
 from amrutam.passwords import Passwords
 from amrutam.seed_people import DemoDoctor
 from amrutam.settings import Settings
-from amrutam.storage import auth, availability, doctor
+from amrutam.storage import auth, availability, doctor, verification
 from amrutam.storage.person_keys import PersonKeys
 from amrutam.storage.pool import Connection, Database
 
@@ -33,6 +33,7 @@ class _Account(NamedTuple):
     role: Role
     profile: Profile
     practice: DemoDoctor | None = None
+    verified: bool = True
 
     @property
     def id(self) -> UUID:
@@ -66,28 +67,32 @@ async def seed(db: Database, keys: PersonKeys, password_hash: str) -> int:
 async def _add(db: Connection, keys: PersonKeys, password_hash: str, account: _Account) -> bool:
     """False when the address has an account already. A demo doctor who lost the verification is made good."""
     if not await auth.insert(db, keys, account.id, account.email, password_hash, [account.role], account.profile):
-        if account.practice:
+        if account.practice and account.verified:
             await _reopen_practice(db, account.id, account.practice)
         return False
     await auth.mark_verified(db, account.id, password_hash)
     if account.practice:
-        await _open_practice(db, account.id, account.practice)
+        await _open_practice(db, account.id, account.practice, verified=account.verified)
     return True
 
 
-async def _open_practice(db: Connection, doctor_id: UUID, practice: DemoDoctor) -> None:
+async def _open_practice(db: Connection, doctor_id: UUID, practice: DemoDoctor, *, verified: bool) -> None:
     await doctor.create(db, doctor_id, practice.profile.full_name, practice.availability.time_zone)
     await doctor.edit(db, doctor_id, practice.profile, verified=False)
-    await doctor.verify(db, doctor_id)
+    if verified:
+        await doctor.verify(db, doctor_id)
     await availability.replace(db, doctor_id, practice.availability)
     for exception in seed_people.exceptions(practice, datetime.now(UTC).date()):
         await availability.add_exception(db, new_id(), doctor_id, exception)
 
 
 async def _reopen_practice(db: Connection, doctor_id: UUID, practice: DemoDoctor) -> None:
-    """Nobody verifies the demo's doctors but us: without this, trying an edit of the name would end the demo."""
+    """Nobody verifies the demo's doctors but us: without this, trying an edit of the name would end the demo.
+
+    Whom an administrator has suspended stays so.
+    """
     stands = await doctor.find(db, doctor_id)
-    if stands and not stands.doctor.verified:
+    if stands and not stands.doctor.verified and await verification.may_practise(db, doctor_id):
         await doctor.lock(db, doctor_id)
         await doctor.edit(db, doctor_id, practice.profile, verified=False)
         await doctor.verify(db, doctor_id)
@@ -102,6 +107,7 @@ def _accounts() -> Sequence[_Account]:
             _Account(len(practices) + index, f"{name}@demo.amrutam.test", role, profile)
             for index, (name, role, profile) in enumerate(others)
         ),
+        _doctor(seed_people.applicant(len(practices) + len(others)))._replace(verified=False),
     ]
 
 

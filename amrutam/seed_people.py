@@ -235,5 +235,27 @@ def free_doctor() -> DemoDoctor:
     return DemoDoctor(DOCTORS + 1, "doctor2@demo.amrutam.test", profile, hours)
 
 
+def applicant(number: int) -> DemoDoctor:
+    """`doctor3@`: with a registration that nobody has looked at yet."""
+    profile = EditDoctor(
+        full_name="Dr. Ishaan Joshi",
+        gender=Gender.MALE,
+        specialties=[Specialty.DERMATOLOGY],
+        languages=[Language.ENGLISH, Language.MARATHI],
+        bio="Dr. Ishaan Joshi looks after skin, and is new here.",
+        years_of_experience=5,
+        qualifications=_QUALIFICATIONS[Specialty.DERMATOLOGY],
+        registration=Registration(number="MMC-90417", council="Maharashtra Medical Council"),
+        fees={Mode.VIDEO: Money(amount=40_000, currency="INR")},
+    )
+    hours = Availability(
+        time_zone="Asia/Kolkata",
+        slot_minutes=20,
+        horizon_days=HORIZON_DAYS,
+        rules=_every_day(time(10), time(18), [Mode.VIDEO]),
+    )
+    return DemoDoctor(number, "doctor3@demo.amrutam.test", profile, hours)
+
+
 def _every_day(start: time, end: time, modes: Sequence[Mode]) -> tuple[Rule, ...]:
     return tuple(Rule(weekday=day, start=start, end=end, modes=tuple(modes)) for day in Weekday)

@@ -1,5 +1,7 @@
 """One real system for the whole run: PostgreSQL, Valkey, Temporal, worker and API, each a process of its own."""
 
+import os
+import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,8 +22,8 @@ from amrutam.seed import PASSWORD
 from amrutam.settings import Settings
 from amrutam.stack.applications import STEPS, Api, Demo, Worker, run_step
 from amrutam.stack.console import Console
-from amrutam.stack.ports import LOOPBACK, Ports, free_port
-from amrutam.stack.servers import Servers, scratch_folder
+from amrutam.stack.ports import LOOPBACK, SHARE, Ports, free_port, share_of_free_ports
+from amrutam.stack.servers import Servers, clear_abandoned, scratch_folder
 from amrutam.storage.pool import Database
 from amrutam.temporal import connect
 from amrutam.tokens import AccessTokens
@@ -29,18 +31,53 @@ from tests.people import People, Person
 from tests.polling import until
 
 _STATUS = pytest.StashKey[int]()
+# Each takes some half a minute.
+_LONGEST = {
+    "test_storm.py",
+    "test_crash_points.py",
+    "test_rotation_under_load.py",
+    "test_guessing.py",
+    "test_booking.py",
+}
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """How many processes `-n auto` runs the tests in, each with servers of its own.
+
+    One more than there are cores, because most tests wait for something; no more than four, which is what the longest
+    files leave to share.
+    """
+    return min((os.cpu_count() or 1) + 1, 4)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A worker of pytest-xdist takes ports that no other one takes."""
+    worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if worker:
+        number = int(worker["workerid"].removeprefix("gw"))
+        os.environ[SHARE] = share_of_free_ports(number, of=worker["workercount"])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is begun last is what the other processes wait for in the end: the longest files first."""
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Remember how the run ended."""
+    """Remember how the run ended, and let nothing interrupt a worker that stops its servers."""
     session.config.stash[_STATUS] = int(exitstatus)
+    if hasattr(session.config, "workerinput"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave as every process of ours leaves that used the Temporal SDK."""
-    if not hasattr(config, "workerinput"):  # a worker of pytest-xdist is ended by its controller
-        leave(config.stash.get(_STATUS, 1))
+    """Leave as every process of ours leaves that used the Temporal SDK. A worker has told its results by then."""
+    if not hasattr(config, "workerinput"):
+        clear_abandoned()  # of a worker that did not end in time
+    leave(config.stash.get(_STATUS, 1))
 
 
 @dataclass(frozen=True)

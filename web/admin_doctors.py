@@ -88,6 +88,8 @@ async def decide(call: Call, id: UUID, command: DecideVerification) -> Answer:
     Who is suspended cannot be found or booked from this moment on, and every booking to come is called off: the
     patients are told by mail. What was verified holds again when the suspension is taken back.
     """
+    if id == call.user_id:
+        raise errors.Forbidden("Somebody else decides of your own practice.")
     if command.registration_valid_until:
         check_valid_until(command.registration_valid_until, call.now)
     match command.decision:

@@ -6,6 +6,7 @@ from amrutam.domain import errors
 from amrutam.domain.availability import Availability, bookings_outside
 from amrutam.domain.common import Role
 from amrutam.domain.exceptions import AddException, AvailabilityChanged, ExceptionAdded, Kind
+from amrutam.domain.verification import kept_for
 from amrutam.storage import audit, events
 from amrutam.storage import availability as storage
 from amrutam.storage.cache import SEARCH_GROUP, doctor_group, slots_group
@@ -156,7 +157,8 @@ async def slots(call: Call, id: UUID, query: SlotQuery) -> Answer:
         return rendered(doctor, query.asked_of(doctor, call.now), call.now) if doctor else None
 
     key = f"{query.first}/{query.last}/{query.tz}/{query.mode}"
-    return public(await call.services.cache.get(slots_group(id), key, SLOTS_TTL, fill, at_least(call)))
+    ttl = kept_for(SLOTS_TTL, call.now)
+    return public(await call.services.cache.get(slots_group(id), key, ttl, fill, at_least(call)))
 
 
 async def _forget(call: Call) -> None:

@@ -16,7 +16,7 @@ from amrutam.storage import booking as bookings_storage
 from amrutam.storage.booking import Filters
 from amrutam.storage.operations import Operation
 from web import commands, paging
-from web.booking_commands import BookSlot, CancelRequest, give_back, start
+from web.booking_commands import BookSlot, CancelRequest, RescheduleRequest, give_back, move, start
 from web.booking_views import BookingAnswer, BookingPage, BookingView, Pending, outcome_time, refused, seen
 from web.context import Answer, Call, version_tag
 from web.routing import Feature, Idempotency
@@ -138,6 +138,46 @@ async def cancel(call: Call, id: UUID, command: CancelRequest) -> Answer:
     side = _side(call, booking)
     try:
         booking = await give_back(call, booking, side, command)
+    except commands.Unknown:
+        raise errors.OperationInProgress from None
+    except commands.WorkflowGone:
+        raise await _over(call, id) from None
+    view = await seen(call, booking, side, now=outcome_time(booking))
+    return Answer(view, etag=version_tag(booking.version))
+
+
+@bookings.route(
+    "POST",
+    "/v1/bookings/{id}/reschedule",
+    allow=[Role.PATIENT],
+    owns=A_PARTY,
+    answers={200: BookingAnswer},
+    errors=[
+        errors.NotFound,
+        errors.InvalidState,
+        errors.NotASlot,
+        errors.SlotTaken,
+        errors.PatientBusy,
+        errors.DoctorUnavailable,
+        errors.OperationInProgress,
+        errors.Unavailable,
+    ],
+    idempotency=Idempotency.REQUIRED,
+    audited=True,
+)
+async def reschedule(call: Call, id: UUID, command: RescheduleRequest) -> Answer:
+    """Have it at another time of the same doctor, in the same mode and at the fee that it was booked for.
+
+    It is moved or stays where it is: the old time is given up only together with the new one being yours. A hold ends
+    when it would have ended.
+    """
+    async with call.services.db.connection() as db:
+        booking = await bookings_storage.find(db, id)
+    if booking is None:
+        raise await _no_row_yet(call, id)
+    side = _side(call, booking)
+    try:
+        booking = await move(call, booking, side, command)
     except commands.Unknown:
         raise errors.OperationInProgress from None
     except commands.WorkflowGone:

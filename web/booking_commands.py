@@ -14,7 +14,7 @@ from temporalio.common import (
 from amrutam.crypto import place
 from amrutam.domain.audit import Actor
 from amrutam.domain.availability import claimed_span
-from amrutam.domain.booking import Booking, CancelBooking, ClaimTime, check_free, fee_for
+from amrutam.domain.booking import Booking, CancelBooking, ClaimTime, MoveBooking, check_free, fee_for
 from amrutam.domain.common import Instant, Message, Mode, Prose, Role
 from amrutam.domain.errors import DoctorUnavailable, DomainError
 from amrutam.storage import audit, availability, claims, operations
@@ -39,6 +39,12 @@ class CancelRequest(Message):
     """Cancel a booking."""
 
     reason: Prose | None = Field(None, description="sealed, seen by patient and doctor only")
+
+
+class RescheduleRequest(Message):
+    """Have a booking at another time."""
+
+    starts_at: Instant = Field(description="the beginning of another slot of the same doctor, with its offset")
 
 
 async def start(call: Call, command: BookSlot) -> Booking:
@@ -97,6 +103,30 @@ async def give_back(call: Call, booking: Booking, side: Role, command: CancelReq
     async def ask(operation_id: UUID) -> Booking:
         return await call.services.temporal.get_workflow_handle_for(BookingWorkflow.run, workflow_id).execute_update(
             BookingWorkflow.cancel, request, id=str(operation_id), rpc_timeout=call.services.settings.temporal_timeout
+        )
+
+    try:
+        return await commands.outcome(call, Booking, workflow_id, ask)
+    finally:
+        call.services.cache.forget(slots_group(booking.doctor_id))
+
+
+async def move(call: Call, booking: Booking, side: Role, command: RescheduleRequest) -> Booking:
+    """Ask the booking's workflow to have it at another time. Raises as `commands.outcome` does."""
+    workflow_id = f"booking/{booking.id}"
+    request = MoveBooking(
+        operation_id=call.required_operation.id,
+        booking_id=booking.id,
+        starts_at=command.starts_at,
+        actor=await _carried(call, side, booking.patient_id),
+    )
+
+    async def ask(operation_id: UUID) -> Booking:
+        return await call.services.temporal.get_workflow_handle_for(BookingWorkflow.run, workflow_id).execute_update(
+            BookingWorkflow.reschedule,
+            request,
+            id=str(operation_id),
+            rpc_timeout=call.services.settings.temporal_timeout,
         )
 
     try:

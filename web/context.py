@@ -14,7 +14,9 @@ from amrutam.crypto import OPERATIONS, Keyring, SealingKeys
 from amrutam.domain.common import Role
 from amrutam.domain.errors import Forbidden, IfMatchMissing, Stale, Unauthenticated
 from amrutam.domain.mfa import Challenge
+from amrutam.gateways.documents import Documents
 from amrutam.passwords import Passwords
+from amrutam.pictures import Pictures
 from amrutam.settings import Settings
 from amrutam.storage.admission import Admissions
 from amrutam.storage.audit import Caller, Origin
@@ -55,6 +57,8 @@ class Services:
     guessing: Guessing
     scripts: Scripts
     markers: SessionMarkers
+    documents: Documents
+    pictures: Pictures
 
     def use(self, keyring: Keyring) -> None:
         """Take the keys that may rotate from another keyring from now on. What is made of its secret stays."""

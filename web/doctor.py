@@ -6,6 +6,7 @@ from amrutam.domain import errors
 from amrutam.domain.catalogue import Language, Specialty, language_name, specialty_name
 from amrutam.domain.common import Message, Role
 from amrutam.domain.doctor import Doctor, DoctorChanged, EditDoctor, is_still_what_was_verified
+from amrutam.domain.verification import kept_for
 from amrutam.storage import audit, events, verification
 from amrutam.storage import doctor as storage
 from amrutam.storage.cache import SEARCH_GROUP, Entry, doctor_group, slots_group
@@ -87,7 +88,8 @@ async def search(call: Call, query: DoctorQuery) -> Answer:
     async def fill(db: Connection) -> bytes:
         return await page(db, call, query, after)
 
-    return public(await call.services.cache.get(SEARCH_GROUP, query.cache_key, SEARCH_TTL, fill, at_least(call)))
+    ttl = kept_for(SEARCH_TTL, call.now)
+    return public(await call.services.cache.get(SEARCH_GROUP, query.cache_key, ttl, fill, at_least(call)))
 
 
 @doctors.route(
@@ -105,7 +107,8 @@ async def read(call: Call, id: UUID) -> Answer:
         found = await storage.find_verified(db, id)
         return found.model_dump_json().encode() if found else None
 
-    return public(await call.services.cache.get(doctor_group(id), "profile", DOCTOR_TTL, fill, at_least(call)))
+    ttl = kept_for(DOCTOR_TTL, call.now)
+    return public(await call.services.cache.get(doctor_group(id), "profile", ttl, fill, at_least(call)))
 
 
 @doctors.route("GET", "/v1/doctors/me", allow=[Role.DOCTOR], owns="the caller's own profile", answers={200: Doctor})

@@ -11,6 +11,7 @@ from sanic.exceptions import SanicException
 from sanic.response import HTTPResponse
 
 from amrutam.domain import errors as e
+from amrutam.gateways.documents import DocumentsUnavailable
 from amrutam.kms import KmsUnavailable
 from amrutam.storage.pool import DatabaseUnavailable
 from amrutam.telemetry import HTTP_ERRORS
@@ -120,7 +121,7 @@ def _as_refusal(error: Exception) -> e.DomainError | None:
             return e.NotFound()  # so that nothing tells the two apart
         case e.DomainError():
             return error
-        case DatabaseUnavailable() | RedisError() | KmsUnavailable():
+        case DatabaseUnavailable() | RedisError() | KmsUnavailable() | DocumentsUnavailable():
             log.warning("http.part_away", part=type(error).__name__)
             return e.Unavailable()
         case SanicException():

@@ -7,6 +7,7 @@ from amrutam.domain import errors
 from amrutam.domain.common import Message, Role
 from amrutam.domain.doctor import Doctor, DoctorChanged
 from amrutam.domain.documents import PHOTO, MediaType, Purpose, key_of
+from amrutam.domain.verification import kept_for
 from amrutam.ids import new_id
 from amrutam.storage import audit, events
 from amrutam.storage import doctor as doctors
@@ -54,7 +55,7 @@ async def read(call: Call, id: UUID) -> Answer:
         found = await storage.photo_of(db, id) if await doctors.find_verified(db, id) else None
         return _place(found).model_dump_json().encode() if found else None
 
-    entry = await call.services.cache.get(doctor_group(id), "photo", PHOTO_TTL, fill)
+    entry = await call.services.cache.get(doctor_group(id), "photo", kept_for(PHOTO_TTL, call.now), fill)
     if entry is None:
         raise errors.NotFound
     return await _shown(call, Place.model_validate_json(entry.body), PUBLIC)

@@ -10,7 +10,7 @@ from amrutam.domain.common import Line, Message, Role
 from amrutam.domain.doctor import DoctorChanged
 from amrutam.domain.staff import AccountStatus, EditUser, User, UserChanged, may_invite, practises
 from amrutam.domain.verification import PracticeSuspended
-from amrutam.storage import audit, doctor, events, invitations, sessions
+from amrutam.storage import audit, doctor, events, invitations, sessions, verification
 from amrutam.storage import auth as accounts
 from amrutam.storage import staff as storage
 from amrutam.storage.audit import Caller
@@ -149,9 +149,10 @@ async def _practice(db: Connection, user: User, by: UUID, *, starts: bool, stops
         await doctor.create(db, user.id, user.full_name, person.time_zone if person else "UTC")
     if stops and not starts:
         await doctor.lock(db, user.id)
-        if await storage.stop_practising(db, user.id):
-            await events.append(db, DoctorChanged(subject=user.id, verified=False))
-            await events.append(db, PracticeSuspended(subject=user.id, by=by))
+        await storage.stop_practising(db, user.id)
+        await verification.supersede(db, user.id)
+        await events.append(db, DoctorChanged(subject=user.id, verified=False))
+        await events.append(db, PracticeSuspended(subject=user.id, by=by))  # visits outlive a verification
 
 
 async def _note(call: Call, db: Connection, who: Caller, action: str, user: User) -> None:

@@ -25,7 +25,14 @@ verification = Feature("verification")
 OWN = "the caller's own verification"
 
 
-@verification.route("GET", "/v1/doctors/me/verification", allow=[Role.DOCTOR], owns=OWN, answers={200: PracticeView})
+@verification.route(
+    "GET",
+    "/v1/doctors/me/verification",
+    allow=[Role.DOCTOR],
+    owns=OWN,
+    answers={200: PracticeView},
+    errors=[errors.NotFound],
+)
 async def read_own(call: Call) -> Answer:
     """Where you stand: what you submitted, what is asked of you and until when, and until when you are verified."""
     async with call.services.db.connection() as db:

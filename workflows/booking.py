@@ -7,10 +7,10 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError
 
 from activities.booking import BookingActivities
-from amrutam.domain.booking import NEXT, UNPAID, Booking, CancelBooking, ClaimTime, Status
+from amrutam.domain.booking import NEXT, UNPAID, Booking, CancelBooking, ClaimTime, MoveBooking, Status
 from amrutam.domain.calling_off import CallOff
 from amrutam.domain.errors import DomainError, InvalidState
-from amrutam.temporal import BOOKING_STATUS
+from amrutam.temporal import BOOKING_STATUS, STARTS_AT
 from workflows.policies import WRITE
 from workflows.refusals import refusal_of
 
@@ -64,6 +64,22 @@ class BookingWorkflow:
             self._booking.check_cancellable(workflow.now())
 
     @workflow.update
+    async def reschedule(self, command: MoveBooking) -> Booking:
+        """Have it at another time. The same command twice moves once. Raises the refusal: it stays where it was."""
+        await workflow.wait_condition(lambda: self._booking is not None or self._refusal is not None)
+        async with self._one_at_a_time:
+            booking = await workflow.execute_activity_method(BookingActivities.move, command, **WRITE.options())
+            self._booking = booking
+            workflow.upsert_search_attributes([STARTS_AT.value_set(booking.starts_at)])
+            self._show(f"Moved to {booking.starts_at:%Y-%m-%d %H:%M} UTC")
+            return booking
+
+    @reschedule.validator
+    def _may_reschedule(self, command: MoveBooking) -> None:
+        if self._booking is not None:
+            self._booking.check_movable(command.starts_at, workflow.now())
+
+    @workflow.update
     async def call_off(self, command: CallOff) -> Booking:
         """The clinic ends it: its doctor is away, or may not practise any more. Raises InvalidState."""
         await workflow.wait_condition(lambda: self._booking is not None or self._refusal is not None)
@@ -99,7 +115,7 @@ class BookingWorkflow:
         if not await self._settled_before(booking.expires_at):
             await self._expire()
         if self._is(Status.CONFIRMED):
-            await self._until_the_visit_is_due(booking.starts_at)
+            await self._until_the_visit_is_due()
 
     async def _settled_before(self, expires_at: datetime | None) -> bool:
         """Whether the booking left its unpaid states in time."""
@@ -129,13 +145,18 @@ class BookingWorkflow:
                 )
                 self._move_to(booking, "Cancelled by an operator")
 
-    async def _until_the_visit_is_due(self, starts_at: datetime) -> None:
-        try:
-            await workflow.wait_condition(
-                lambda: not self._is(Status.CONFIRMED), timeout=_from_now(starts_at), timeout_summary="visit is due"
-            )
-        except TimeoutError:
-            self._show("The visit is due")
+    async def _until_the_visit_is_due(self) -> None:
+        while self._is(Status.CONFIRMED):
+            starts_at = self._now.starts_at
+            try:
+                await workflow.wait_condition(
+                    lambda: not self._is(Status.CONFIRMED) or self._now.starts_at != starts_at,  # noqa: B023 - of this round
+                    timeout=_from_now(starts_at),
+                    timeout_summary="visit is due",
+                )
+            except TimeoutError:
+                self._show("The visit is due")
+                return
 
     @property
     def _now(self) -> Booking:

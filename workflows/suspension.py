@@ -17,7 +17,10 @@ AT_ONCE = 10
 
 @workflow.defn(name="Suspension")
 class SuspensionWorkflow:
-    """`suspension/<event id>`. The doctor cannot be booked any more when it starts: what it lists is all there is."""
+    """`suspension/<event id>`. The doctor cannot be booked any more when it starts: what it lists is all there is.
+
+    It ends where the suspension was taken back meanwhile: what is booked then stands.
+    """
 
     @workflow.run
     async def run(self, suspension: Suspension) -> int:
@@ -33,7 +36,7 @@ class SuspensionWorkflow:
         return off
 
     async def _page(self, suspension: Suspension, after: UUID | None) -> list[UUID]:
-        ahead = Ahead(doctor_id=suspension.doctor_id, since=workflow.info().start_time, after=after)
+        ahead = Ahead(doctor_id=suspension.doctor_id, since=workflow.info().start_time, after=after, while_barred=True)
         return list(
             await workflow.execute_activity_method(CallingOffActivities.bookings_ahead, ahead, **WRITE.options())
         )

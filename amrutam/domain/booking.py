@@ -51,6 +51,7 @@ class Action(StrEnum):
     """What a person may do with a booking now."""
 
     CANCEL = "cancel"
+    RESCHEDULE = "reschedule"
 
 
 class Cancellation(Message):
@@ -95,7 +96,8 @@ class Booking(Message):
             self.check_cancellable(now)
         except InvalidState:
             return []
-        return [Action.CANCEL] if role in CANCELLERS else []
+        moves = [Action.RESCHEDULE] if role in MOVERS else []
+        return [Action.CANCEL, *moves] if role in CANCELLERS else moves
 
     def check_cancellable(self, now: datetime) -> None:
         """Raises InvalidState when the booking has ended, or its visit has begun."""
@@ -103,8 +105,20 @@ class Booking(Message):
         if self.starts_at <= now:
             raise InvalidState("The visit has begun; it cannot be cancelled any more.")
 
+    def check_movable(self, starts_at: datetime, now: datetime) -> None:
+        """Raises InvalidState when the booking has ended, its visit has begun, or that is its time already."""
+        if self.status not in MOVABLE:
+            raise InvalidState(f"A booking that is {self.status.replace('_', ' ')} cannot be moved.")
+        if self.starts_at <= now:
+            raise InvalidState("The visit has begun; it cannot be moved any more.")
+        if self.starts_at == starts_at:
+            raise InvalidState("The booking is for this time already.")
+
 
 CANCELLERS = frozenset({Role.PATIENT, Role.DOCTOR, Role.SUPPORT})
+# A doctor offers another time at most: whose visit it is decides when it is.
+MOVERS = frozenset({Role.PATIENT})
+MOVABLE = frozenset({Status.HELD, Status.AWAITING_PAYMENT, Status.CONFIRMED})
 
 
 class ClaimTime(Message):
@@ -126,11 +140,11 @@ def fee_for(fees: Mapping[Mode, Money], mode: Mode) -> Money:
     return fees[mode]
 
 
-def check_free(claim: ClaimTime, taken: Collection[UUID]) -> None:
+def check_free(wanted: ClaimTime | Booking, taken: Collection[UUID]) -> None:
     """Raises SlotTaken, PatientBusy when somebody else holds the time of one of `taken`."""
-    if claim.doctor_id in taken:
+    if wanted.doctor_id in taken:
         raise SlotTaken(pointer="/starts_at")
-    if claim.patient_id in taken:
+    if wanted.patient_id in taken:
         raise PatientBusy(pointer="/starts_at")
 
 
@@ -140,6 +154,15 @@ class CancelBooking(Message):
     operation_id: UUID
     booking_id: UUID
     reason: bytes | None = Field(description="sealed with the patient's key")
+    actor: Actor
+
+
+class MoveBooking(Message):
+    """Have a booking at another time of the same doctor, in the same mode and at the fee that it was booked for."""
+
+    operation_id: UUID
+    booking_id: UUID
+    starts_at: Instant
     actor: Actor
 
 
@@ -194,6 +217,16 @@ class BookingCancelled(Event):
     patient_id: UUID
     starts_at: Instant
     by: Role
+
+
+class BookingMoved(Event):
+    """The booking is for another time."""
+
+    type: ClassVar[str] = "booking.moved"
+    doctor_id: UUID
+    patient_id: UUID
+    starts_at: Instant
+    was_at: Instant
 
 
 def fact(booking: Booking) -> Event:

@@ -98,7 +98,9 @@ def terms(words: Sequence[str], names: Mapping[str, Iterable[str]]) -> list[Term
             if words[place] not in _NOISE:
                 found.append(_single(words[place], phrase, names.get(words[place], ())))
             place += 1
-    return found or [_single(word, None, names.get(word, ())) for word in words if word not in _TITLES]
+    if not found and len(words) == 1 and words[0] not in _TITLES:
+        return [_single(words[0], None, names.get(words[0], ()))]
+    return found
 
 
 def _single(word: str, phrase: Phrase | None, names: Iterable[str]) -> Term:

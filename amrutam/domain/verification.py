@@ -72,6 +72,8 @@ ANSWER_WITHIN, REMIND_ANSWER = timedelta(days=30), timedelta(days=7)
 REMIND_LAPSE: Sequence[timedelta] = (timedelta(days=30), timedelta(days=7))
 # Registrations are renewed every few years; a date beyond is a slip of the pen.
 LONGEST = timedelta(days=366 * 30)
+# In seconds: a cache keeps nothing for no time at all.
+SHORTEST = 0.1
 
 
 class Identity(Message):
@@ -118,6 +120,11 @@ class Submission(Message):
 def valid_until(last_day: date) -> datetime:
     """The moment at which a registration that is good on `last_day` is not any more, by UTC."""
     return datetime(last_day.year, last_day.month, last_day.day, tzinfo=UTC) + timedelta(days=1)
+
+
+def kept_for(seconds: float, now: datetime) -> float:
+    """How long what shows who may be found may be kept: not over midnight by UTC, when registrations lapse."""
+    return min(seconds, max((valid_until(now.date()) - now).total_seconds(), SHORTEST))
 
 
 def check_valid_until(last_day: date, now: datetime) -> None:

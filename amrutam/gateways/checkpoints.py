@@ -7,6 +7,7 @@ JSON file, one for each, written once; the folder should lie where the database'
 import base64
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -69,7 +70,7 @@ class CheckpointFolder:
         plain = Checkpoint(number=seal.number, digest=seal.digest.hex(), made_at=now, key=self._name)
         signature = base64.b64encode(self._key.sign(plain.signed)).decode()
         text = plain.model_copy(update={"signature": signature}).model_dump_json() + "\n"
-        fresh = path.with_suffix(".new")
+        fresh = path.with_suffix(f".{secrets.token_hex(4)}.new")  # of this writer alone: two may seal at once
         with fresh.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()

@@ -6,7 +6,7 @@ import sys
 
 import httpx
 
-from amrutam.stack import next_visit
+from amrutam.stack import applicant, next_visit
 from amrutam.stack.applications import CHECKOUT, RATE_LIMIT_FACTOR, STEPS, Api, Demo, Worker, run_step
 from amrutam.stack.console import Console
 from amrutam.stack.errors import StackError
@@ -48,6 +48,7 @@ class System:
             await servers.add(Worker(servers.folders, self._demo, environment))
             await servers.add(Api(servers.folders, self._demo, environment))
             await self._renew_next_visit()
+            await self._submit_for_applicant()
             self._console.plain(self._summary())
             await self._watch()
 
@@ -57,6 +58,13 @@ class System:
             self._console.say(f"The demo's next visit begins at {await next_visit.renew(self._demo.url)}")
         except (httpx.HTTPError, ValueError) as error:
             self._console.say(f"The demo's next visit could not be booked: {error}")
+
+    async def _submit_for_applicant(self) -> None:
+        """So that an administrator has somebody to verify."""
+        try:
+            self._console.say(f"Verification of {applicant.APPLICANT}: {await applicant.submit(self._demo.url)}")
+        except (httpx.HTTPError, ValueError) as error:
+            self._console.say(f"Nothing was submitted for {applicant.APPLICANT}: {error}")
 
     async def _watch(self) -> None:
         while True:

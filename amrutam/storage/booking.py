@@ -87,6 +87,14 @@ async def call_off(db: Connection, command: CallOff) -> None:
     await _cancel(db, command.booking_id, command.actor.id, command.actor.role, None)
 
 
+async def move(db: Connection, booking_id: UUID, starts_at: datetime, ends_at: datetime) -> None:
+    """The booking is for another time."""
+    await db.execute(
+        """UPDATE bookings SET starts_at = $2, ends_at = $3, version = version + 1, updated_at = now() WHERE id = $1""",
+        booking_id, starts_at, ends_at,
+    )  # fmt: skip
+
+
 async def ahead(db: Connection, which: Ahead, limit: int) -> list[UUID]:
     """The ids of up to `limit` bookings that stand, of a doctor and in a time, in the order of their ids.
 

@@ -182,14 +182,9 @@ class Cache:
         return await self._entries.raise_floor(group, version, floor)
 
     async def _filled(self, fill: Fill, at_least: int, ttl: float) -> Remembered:
-        """Read now, to be good for `ttl` seconds in memory and Redis together.
-
-        Without replicas nobody asks for a position, but where a caller brings one: then this caller's next read is
-        served by the entry that is made now.
-        """
-        position = await self._nodes.position() if at_least and not self._nodes.replicated else 0
+        """Read now, to be good for `ttl` seconds in memory and Redis together."""
         read = await self._nodes.read(fill, at_least)
-        return _remembered(_entry(read.value), max(position, read.position), ttl)
+        return _remembered(_entry(read.value), read.position, ttl)
 
     async def _store(self, group: str, key: str, version: Version, filled: Remembered, life: float) -> str:
         """The result's name in the metrics."""

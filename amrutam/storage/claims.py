@@ -48,6 +48,30 @@ def _ranges(times: Mapping[UUID, Span]) -> list[Range[datetime]]:
     return [Range(span.starts_at, span.ends_at) for span in times.values()]
 
 
+async def move(db: Connection, booking_id: UUID, times: Mapping[UUID, Span]) -> set[UUID]:
+    """Have a booking's claims at other times, in place; returns the resources that others hold then.
+
+    Empty means that it is done; otherwise nothing was changed. Who works on the same resources waits for this
+    transaction (`queue_for`), so what is free now stays so until it ends. Expired claims in the way are removed.
+    """
+    resources, spans = list(times), _ranges(times)
+    await db.execute(
+        """DELETE FROM claims c USING unnest($1::uuid[], $2::tstzrange[]) AS wanted (resource_id, during)
+           WHERE c.resource_id = wanted.resource_id AND c.during && wanted.during AND c.expires_at <= now()
+             AND c.booking_id <> $3""",
+        resources, spans, booking_id,
+    )  # fmt: skip
+    if held := await overlapping(db, booking_id, times):
+        return held
+    await db.execute(
+        """UPDATE claims c SET during = wanted.during
+           FROM unnest($2::uuid[], $3::tstzrange[]) AS wanted (resource_id, during)
+           WHERE c.booking_id = $1 AND c.resource_id = wanted.resource_id""",
+        booking_id, resources, spans,
+    )  # fmt: skip
+    return set()
+
+
 async def overlapping(db: Connection, booking_id: UUID, times: Mapping[UUID, Span]) -> set[UUID]:
     """The resources whose span another booking holds now. Expired holds count as free. Decides nothing: `take` does."""
     rows = await db.fetch(

@@ -184,6 +184,20 @@ async def page(db: Connection, state: State, after: UUID | None, limit: int) -> 
     return [Listed(_submission(row), found[row["doctor_id"]]) for row in rows]
 
 
+async def has_account(db: Connection, doctor_id: UUID) -> bool:
+    """Whether the account is a doctor's still, and active."""
+    return await db.fetchval(
+        "SELECT EXISTS (SELECT FROM users WHERE id = $1 AND roles @> ARRAY[$2] AND suspended_at IS NULL)",
+        doctor_id, str(Role.DOCTOR),
+    )  # fmt: skip
+
+
+async def may_practise(db: Connection, doctor_id: UUID) -> bool:
+    """Whether neither the doctor nor the account is suspended; a verification is another thing."""
+    barred = await db.fetchval("SELECT suspended_at IS NOT NULL FROM doctors WHERE id = $1", doctor_id)
+    return barred is False and await has_account(db, doctor_id)
+
+
 async def administrators(db: Connection) -> list[UUID]:
     """Who may decide."""
     rows = await db.fetch(

@@ -198,6 +198,14 @@ async def test_a_photo_that_is_not_its_doctors_is_named(
             "who may not practise is not verified, and has no booking to come",
         ),
         (
+            "UPDATE users SET suspended_at = now() WHERE id = $1",
+            "who may not practise is not verified, and has no booking to come",
+        ),
+        (
+            "UPDATE users SET roles = '{patient}' WHERE id = $1",
+            "who may not practise is not verified, and has no booking to come",
+        ),
+        (
             "UPDATE doctors SET verification_id = id WHERE id = $1",
             "what was verified of a doctor is what the profile says",
         ),
@@ -215,6 +223,9 @@ async def test_a_doctor_who_should_not_be_found_is_named(
         async with owner.connection() as connection:
             await connection.execute(
                 "UPDATE doctors SET suspended_at = NULL, verification_id = NULL WHERE id = $1", doctor.id
+            )
+            await connection.execute(
+                "UPDATE users SET suspended_at = NULL, roles = '{doctor}' WHERE id = $1", doctor.id
             )
 
 

@@ -49,7 +49,7 @@ def test_short_words_must_be_right() -> None:
 
 
 def test_words_lose_their_accents_and_signs() -> None:
-    assert words_of("Dr. José  O’Brien-Schäfer, MD") == ["dr", "jose", "obrien", "schafer", "md"]
+    assert words_of("Dr. José  O\u2019Brien-Schäfer, MD") == ["dr", "jose", "obrien", "schafer", "md"]
 
 
 def test_every_specialty_is_found_by_its_name_and_its_code() -> None:
@@ -62,7 +62,6 @@ def test_every_specialty_is_found_by_its_name_and_its_code() -> None:
     ("text", "specialty"),
     [
         ("skin rash", Specialty.DERMATOLOGY),
-        ("akne", Specialty.DERMATOLOGY),
         ("diabetis", Specialty.DIABETOLOGY),
         ("chest pain", Specialty.CARDIOLOGY),
         ("back pian", Specialty.ORTHOPEDICS),
@@ -77,10 +76,7 @@ def test_every_specialty_is_found_by_its_name_and_its_code() -> None:
     ],
 )
 def test_complaints_and_callings_lead_to_who_treats_them(text: str, specialty: Specialty) -> None:
-    if text == "akne":
-        assert _meant(text) == set()  # four letters: as near to a name as to a complaint
-    else:
-        assert specialty in _meant(text)
+    assert specialty in _meant(text)
 
 
 @pytest.mark.parametrize("name", ["khan", "josé", "asha", "menon", "singh", "iyer", "nair", "rao", "fischer", "garcia"])
@@ -90,8 +86,9 @@ def test_a_name_is_no_complaint(name: str) -> None:
 
 def test_a_phrase_is_one_term_and_titles_are_none() -> None:
     assert len(terms(words_of("chest pain"), {})) == 1
-    assert terms(words_of("the best doctor near me"), {}) != [*EVERYBODY]
-    assert tiers(terms(["doctor"], {})) == [*EVERYBODY]
+    for text in ("doctor", "the best doctor near me"):
+        assert tiers(terms(words_of(text), {})) == [*EVERYBODY]
+    assert len(terms(["me"], {})) == 1  # somebody begins to type a name
     [term] = terms(["dr", "menen"], {"menen": ["menon"]})
     assert term.facets[Fit.SIMILAR_NAME] == {"n:menon"}
 

@@ -7,7 +7,17 @@ from uuid import UUID
 import pytest
 
 from amrutam.domain.errors import InvalidState, ValidationFailed
-from amrutam.domain.verification import DECIDED, NEXT, OPEN, Identity, State, Submission, check_valid_until, valid_until
+from amrutam.domain.verification import (
+    DECIDED,
+    NEXT,
+    OPEN,
+    Identity,
+    State,
+    Submission,
+    check_valid_until,
+    kept_for,
+    valid_until,
+)
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -38,6 +48,19 @@ def test_what_is_decided_stays_so_and_what_is_open_can_be_decided() -> None:
 def test_a_registration_is_good_on_its_last_day_to_the_end() -> None:
     assert valid_until(date(2026, 2, 28)) == datetime(2026, 3, 1, tzinfo=UTC)
     check_valid_until(date(2026, 3, 1), NOW)
+
+
+@pytest.mark.parametrize(
+    ("now", "kept"),
+    [
+        (NOW, 30),
+        (datetime(2026, 3, 1, 23, 59, 50, tzinfo=UTC), 10),
+        (datetime(2026, 3, 1, 23, 59, 59, 990000, tzinfo=UTC), 0.1),
+        (datetime(2026, 3, 2, tzinfo=UTC), 30),
+    ],
+)
+def test_nothing_that_shows_a_doctor_is_kept_over_the_midnight_of_a_lapse(now: datetime, kept: float) -> None:
+    assert kept_for(30, now) == kept
 
 
 @pytest.mark.parametrize("last_day", [date(2026, 2, 28), date(1999, 1, 1), date(2090, 1, 1), date(9998, 12, 31)])

@@ -245,6 +245,8 @@ async def test_who_has_written_is_not_served_what_was_read_before(cache: Cache, 
     await _body(cache, group, source.fill)
     source.value, wrote_at = 2, await nodes.position()
     assert await _body(cache, group, source.fill) == b"1"
+    async with db.connection() as connection:  # others write meanwhile: what is read now lies beyond `wrote_at`
+        await connection.execute("SELECT pg_logical_emit_message(false, 'test', '')")
     entry = await cache.get(group, "k", LONG, source.fill, wrote_at)
     again = await cache.get(group, "k", LONG, source.fill, wrote_at)
     assert entry == again
@@ -333,9 +335,10 @@ async def test_a_redis_that_accepts_and_never_answers_is_away_too(nodes: Nodes, 
 @pytest.mark.parametrize(
     ("event", "data", "stale"),
     [
-        ("doctor.changed", "{{}}", {"doctor/{id}", "slots/{id}", "doctors"}),
+        ("doctor.changed", "{{}}", {"doctor/{id}", "slots/{id}", "reviews/{id}", "doctors"}),
         ("availability.changed", "{{}}", {"doctor/{id}", "slots/{id}", "doctors"}),
         ("booking.cancelled", '{{"doctor_id": "{id}"}}', {"slots/{id}"}),
+        ("review.changed", '{{"doctor_id": "{id}"}}', {"reviews/{id}", "doctor/{id}", "doctors"}),
         ("account.registered", "{{}}", set[str]()),
     ],
 )

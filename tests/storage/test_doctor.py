@@ -10,12 +10,11 @@ import pytest
 from amrutam.domain.common import Mode, Money
 from amrutam.domain.doctor import EditDoctor
 from amrutam.domain.errors import DoctorUnavailable
-from amrutam.domain.leave import TakeLeave
+from amrutam.domain.exceptions import AddException
 from amrutam.ids import new_id
 from amrutam.storage import availability, doctor
 from amrutam.storage.availability import Bookable
-from amrutam.storage.doctor import Filters
-from amrutam.storage.pool import Connection, Database
+from amrutam.storage.pool import Database
 from tests.people import People
 from tests.polling import until
 
@@ -66,12 +65,12 @@ async def test_a_booking_that_waited_for_a_change_of_fees_sees_the_new_fee(
 
 
 async def test_a_booking_that_waited_for_an_exception_sees_it(db: Database, people: People, now: datetime) -> None:
-    doctor_id, leave = (await people.doctor()).id, TakeLeave(starts_at=now, ends_at=now + timedelta(hours=2))
+    doctor_id, leave = (await people.doctor()).id, AddException(starts_at=now, ends_at=now + timedelta(hours=2))
     async with db.connection() as connection:
         changing = connection.transaction()
         await changing.start()
         await availability.lock(connection, doctor_id)
-        await availability.add_leave(connection, new_id(), doctor_id, leave)
+        await availability.add_exception(connection, new_id(), doctor_id, leave)
         bookable = await _bookable_after_waiting(db, changing, doctor_id, now)
     assert bookable.blocked == [(leave.starts_at, leave.ends_at)]
 
@@ -128,47 +127,3 @@ async def test_a_new_doctor_is_not_verified_and_offers_nothing(db: Database, peo
     assert found is not None
     assert (found.doctor.full_name, found.doctor.verified, found.doctor.modes) == ("Dr Kavya Nair", False, [])
     assert (calendar.availability.time_zone, calendar.availability.rules) == ("Europe/Berlin", ())
-
-
-async def _named(db: Database, people: People, name: str, *, verified: bool = True, **fields: Any) -> UUID:
-    person = await people.doctor(verified=verified)
-    async with db.transaction() as connection:
-        await doctor.edit(connection, person.id, _profile(full_name=name, **fields), verified=verified)
-    return person.id
-
-
-async def _found(db: Connection, **filters: Any) -> list[UUID]:
-    return [each.id for each in await doctor.search(db, Filters.model_validate(filters), None, 100)]
-
-
-async def test_each_filter_finds_those_that_fit_and_no_others(db: Database, people: People) -> None:
-    tag = new_id().hex
-    fees = {"video": {"amount": 900, "currency": "INR"}, "chat": {"amount": 300, "currency": "INR"}}
-    one = await _named(
-        db, people, f"Dr A {tag}", specialties=["ent", "urology"], languages=["hi"], gender="female", fees=fees
-    )
-    free = {"audio": {"amount": 0, "currency": "INR"}}
-    other = await _named(db, people, f"Dr B {tag}", specialties=["oncology"], languages=["en", "ta"], fees=free)
-    silent = await _named(db, people, f"Dr C {tag}", gender="male")
-    await _named(db, people, f"Dr D {tag}", verified=False)
-    async with db.connection() as connection:
-        assert await _found(connection, q=tag.upper()) == [one, other, silent]
-        assert await _found(connection, q=tag, specialty="urology") == [one]
-        assert await _found(connection, q=tag, language="en") == [other, silent]
-        assert await _found(connection, q=tag, gender="female") == [one]
-        assert await _found(connection, q=tag, mode="audio") == [other]
-        assert await _found(connection, q=tag, max_fee=300) == [one, other]
-        assert await _found(connection, q=tag, max_fee=299) == [other]
-        assert await _found(connection, q=tag, mode="video", max_fee=899) == []
-        assert await _found(connection, q=tag, mode="video", max_fee=900) == [one]
-
-
-async def test_the_signs_of_like_are_letters_in_a_name(db: Database, people: People) -> None:
-    tag = new_id().hex
-    odd = await _named(db, people, f"100% _{tag}\\")
-    plain = await _named(db, people, f"100x y{tag}")
-    async with db.connection() as connection:
-        assert await _found(connection, q=f"% _{tag}") == [odd]
-        assert await _found(connection, q=f"{tag}\\") == [odd]
-        assert await _found(connection, q=tag) == [odd, plain]
-        assert await _found(connection, q="' OR true --") == []

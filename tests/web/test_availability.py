@@ -145,15 +145,16 @@ async def test_an_exception_takes_its_time_back_and_gives_it_again(api: httpx.As
     doctor, noon = await make_doctor(), _tomorrow(12)
     before = await free_times(api, doctor)
     wanted = {"starts_at": _wire(noon), "ends_at": _wire(noon + timedelta(hours=1))}
+    kept = {"kind": "leave", **wanted, "modes": None, "note": None}
 
     made = await api.post(EXCEPTIONS, json=wanted, headers=doctor.headers)
 
     assert made.status_code == 201, made.text
     leave_id = made.json()["id"]
-    assert made.json() == {"id": leave_id, **wanted, "bookings": []}
+    assert made.json() == {"id": leave_id, **kept, "bookings": []}
     assert made.headers["location"] == f"{EXCEPTIONS}/{leave_id}"
     listed = (await api.get(EXCEPTIONS, headers=doctor.headers)).json()
-    assert listed == {"items": [{"id": leave_id, **wanted}], "next_cursor": None}
+    assert listed == {"items": [{"id": leave_id, **kept}], "next_cursor": None}
     gone = sorted(set(before) - set(await free_times(api, doctor)))
     assert gone == [_wire(noon + timedelta(minutes=15 * each)) for each in range(4)]
     assert (await api.delete(f"{EXCEPTIONS}/{leave_id}", headers=doctor.headers)).status_code == 204
@@ -171,6 +172,77 @@ async def test_a_booking_within_an_exception_stands_and_is_named(
     assert made.json()["bookings"] == [booked.json()["id"]]
     refused = await book(api, await make_patient(), doctor, _wire(noon + timedelta(minutes=30)))
     assert (refused.status_code, refused.json()["code"]) == (422, "not_a_slot")
+
+
+async def test_extra_hours_are_offered_beside_the_weekly_ones_in_their_own_modes(
+    api: httpx.AsyncClient, make_doctor: Make, make_patient: Make
+) -> None:
+    doctor, noon = await make_doctor(rules=[]), _tomorrow(12)
+    wanted = {"kind": "extra", "starts_at": _wire(noon), "ends_at": _wire(noon + timedelta(minutes=40))}
+    made = await api.post(EXCEPTIONS, json={**wanted, "modes": ["video"]}, headers=doctor.headers)
+    assert made.status_code == 201, made.text
+    assert await free_times(api, doctor) == [_wire(noon), _wire(noon + timedelta(minutes=15))]
+    by_chat = await book(api, await make_patient(), doctor, _wire(noon), mode="chat")
+    assert (by_chat.status_code, by_chat.json()["errors"][0]["pointer"]) == (422, "/mode")
+    booked = await book(api, await make_patient(), doctor, _wire(noon))
+    assert booked.status_code == 201, booked.text
+    assert (await _replace(api, doctor, rules=[])).json()["bookings_outside"] == []
+    assert (await api.delete(f"{EXCEPTIONS}/{made.json()['id']}", headers=doctor.headers)).status_code == 204
+    assert await free_times(api, doctor) == []
+    assert (await _replace(api, doctor, rules=[])).json()["bookings_outside"] == [booked.json()["id"]]
+
+
+async def test_why_a_doctor_is_busy_is_for_the_doctor_alone(
+    api: httpx.AsyncClient, make_doctor: Make, make_patient: Make
+) -> None:
+    doctor, noon, note = await make_doctor(), _tomorrow(12), "The dentist at last"
+    wanted = {"kind": "block", "starts_at": _wire(noon), "ends_at": _wire(noon + timedelta(minutes=15)), "note": note}
+    assert (await api.post(EXCEPTIONS, json=wanted, headers=doctor.headers)).json()["note"] == note
+    assert (await api.get(EXCEPTIONS, headers=doctor.headers)).json()["items"][0]["note"] == note
+    refused = await book(api, await make_patient(), doctor, _wire(noon))
+    assert (refused.status_code, refused.json()["detail"]) == (422, "The doctor is away at this time.")
+    assert note not in refused.text + (await _slots(api, doctor)).text
+    assert _wire(noon) not in await free_times(api, doctor)
+
+
+async def test_a_full_day_offers_nothing_and_is_refused_until_a_booking_is_cancelled(
+    api: httpx.AsyncClient, make_doctor: Make, make_patient: Make
+) -> None:
+    doctor, patient = await make_doctor(time_zone="UTC", max_bookings_per_day=1), await make_patient()
+    times = await free_times(api, doctor)
+    first = await book(api, patient, doctor, times[0])
+    assert first.status_code == 201, first.text
+    assert await free_times(api, doctor) == []
+    assert len(await free_times(api, doctor, days_ahead=3)) == len(times)
+    refused = await book(api, await make_patient(), doctor, times[9])
+    assert (refused.status_code, refused.json()["code"]) == (409, "slot_taken")
+    assert "1 a day at most" in refused.json()["detail"]
+    cancelled = await api.post(f"/v1/bookings/{first.json()['id']}/cancel", json={}, headers=patient.writing())
+    assert cancelled.status_code == 200, cancelled.text
+    assert await free_times(api, doctor) == times
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"kind": "holiday"}, "/kind"),
+        ({"kind": "extra"}, "/modes"),
+        ({"kind": "extra", "modes": []}, "/modes"),
+        ({"kind": "block", "modes": ["video"]}, "/modes"),
+        ({"kind": "extra", "modes": ["video"], "minutes": 24 * 60 + 1}, "/ends_at"),
+        ({"kind": "extra", "modes": ["video"], "minutes": 14}, "/ends_at"),
+        ({"kind": "extra", "modes": ["video"], "seconds": 30}, "/starts_at"),
+        ({"note": "n" * 501}, "/note"),
+    ],
+)
+async def test_an_exception_that_makes_no_sense_is_refused_by_field(
+    api: httpx.AsyncClient, make_doctor: Make, changes: dict[str, Any], pointer: str
+) -> None:
+    given = dict(changes)
+    noon = _tomorrow(12) + timedelta(seconds=given.pop("seconds", 0))
+    wanted = {"starts_at": _wire(noon), "ends_at": _wire(noon + timedelta(minutes=given.pop("minutes", 60))), **given}
+    answer = await api.post(EXCEPTIONS, json=wanted, headers=(await make_doctor()).headers)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer)
 
 
 async def test_one_key_makes_one_exception(api: httpx.AsyncClient, make_doctor: Make) -> None:

@@ -58,9 +58,10 @@ async def test_a_doctor_reads_as_the_contract_says(api: httpx.AsyncClient, make_
         "registration": None,
         "modes": ["video", "chat"],
         "fees": {"video": fee, "chat": fee},
+        "photo_url": None,
         "time_zone": "Asia/Kolkata",
         "rating": {"average": None, "count": 0},
-        "next_available_at": None,
+        "next_available_at": answer.json()["next_available_at"],  # the worker has read the calendar, or is about to
         "verified": True,
     }
     tag = {"If-None-Match": answer.headers["etag"]}
@@ -84,6 +85,12 @@ async def test_the_kept_specialties_have_names(api: httpx.AsyncClient) -> None:
     assert {"code": "general_medicine", "name": "General medicine"} in items
 
 
+async def test_the_kept_languages_have_names(api: httpx.AsyncClient) -> None:
+    items = (await api.get("/v1/languages")).json()["items"]
+    assert {"code": "ta", "name": "Tamil"} in items
+    assert {"code": "ins", "name": "Indian Sign Language"} in items
+
+
 async def test_an_edit_is_seen_by_everyone_at_once_and_noted(
     api: httpx.AsyncClient, make_doctor: Make, db: Database
 ) -> None:
@@ -97,7 +104,8 @@ async def test_an_edit_is_seen_by_everyone_at_once_and_noted(
 
     profile = answer.json()
     assert answer.status_code == 200, answer.text
-    assert (await api.get(f"/v1/doctors/{doctor.id}")).json() == profile
+    known_anew = {"next_available_at"}
+    assert _without(await api.get(f"/v1/doctors/{doctor.id}"), known_anew) == _without(answer, known_anew)
     assert (profile["bio"], profile["modes"], profile["verified"]) == ("Skin and hair.", ["video"], True)
     assert await _ids(api, q=name, gender="female") == [str(doctor.id)]
     async with db.connection() as connection:
@@ -183,45 +191,6 @@ async def test_only_doctors_have_a_profile_of_their_own(api: httpx.AsyncClient, 
     assert (await api.get(ME)).status_code == 401
 
 
-async def test_pages_of_a_search_hold_each_doctor_once(api: httpx.AsyncClient, make_doctor: Make, db: Database) -> None:
-    tag = new_id().hex
-    made = [await make_doctor() for _ in range(5)]
-    async with db.connection() as connection:
-        await connection.execute(
-            "UPDATE doctors SET full_name = $1 WHERE id = ANY ($2)", f"Dr {tag}", [each.id for each in made]
-        )
-    seen: list[str] = []
-    query: dict[str, Any] = {"q": tag, "limit": 2}
-    while True:
-        page = (await api.get("/v1/doctors", params=query)).json()
-        seen += [doctor["id"] for doctor in page["items"]]
-        if page["next_cursor"] is None:
-            break
-        query["cursor"] = page["next_cursor"]
-    assert seen == sorted(str(each.id) for each in made)
-
-
-async def test_a_cursor_is_good_for_its_own_list_only(api: httpx.AsyncClient) -> None:
-    cursor = (await api.get("/v1/doctors", params={"limit": 1, "specialty": "ayurveda"})).json()["next_cursor"]
-    assert cursor
-    same = {"limit": 5, "specialty": "ayurveda", "cursor": cursor}
-    assert (await api.get("/v1/doctors", params=same)).status_code == 200
-    altered = ("A" if cursor[0] != "A" else "B") + cursor[1:]
-    for wrong in ({"cursor": cursor}, {**same, "specialty": "ent"}, {**same, "cursor": altered}, {"cursor": "ünsinn"}):
-        answer = await api.get("/v1/doctors", params=wrong)
-        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_cursor")
-
-
-@pytest.mark.parametrize(
-    "query",
-    ["colour=red", "limit=0", "limit=101", "specialty=alchemy", "mode=telepathy", "max_fee=-1", "q=a&q=b", "q="],
-)
-async def test_a_search_that_makes_no_sense_is_refused(api: httpx.AsyncClient, query: str) -> None:
-    answer = await api.get(f"/v1/doctors?{query}")
-    assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
-    assert answer.json()["errors"][0]["pointer"] == f"/{query.partition('=')[0]}"
-
-
 async def test_the_demo_has_its_doctors_and_they_sign_in(api: httpx.AsyncClient, sign_in: SignIn) -> None:
     free = (await api.get(ME, headers=await sign_in("doctor2@demo.amrutam.test"))).json()
     priced = (await api.get(ME, headers=await sign_in("doctor@demo.amrutam.test"))).json()
@@ -254,4 +223,9 @@ async def test_a_demo_doctor_who_lost_the_verification_is_made_good_by_the_next_
     answer = await api.put(ME, json=renamed, headers={**headers, "If-Match": read.headers["etag"]})
     assert answer.json()["verified"] is False
     await seed_demo(settings, keyring, print)
-    assert (await api.get(ME, headers=headers)).json() == read.json()
+    known_anew = {"next_available_at"}
+    assert _without(await api.get(ME, headers=headers), known_anew) == _without(read, known_anew)
+
+
+def _without(answer: httpx.Response, fields: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in answer.json().items() if name not in fields}

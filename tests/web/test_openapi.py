@@ -14,6 +14,7 @@ from amrutam.domain.common import Role
 from amrutam.domain.errors import DomainError
 from amrutam.storage.pool import Database
 from tests.people import EVERY_HOUR, People, Person
+from tests.pictures import picture
 from tests.web import factors
 from tests.web.accounts import PASSWORD, bearer, log_in, with_password
 from tests.web.mounted import ROUTES, name
@@ -178,6 +179,7 @@ async def test_what_strangers_read_is_as_described(
     api: httpx.AsyncClient, make_doctor: MakeDoctor, witness: Witness
 ) -> None:
     doctor = await make_doctor(fee=50000)
+    await api.put("/v1/doctors/me/photo", content=picture(), headers=doctor.headers)
     await free_times(api, doctor)
     day = {"from": "2000-01-01", "to": "2000-01-02"}
     for route in ROUTES:
@@ -241,6 +243,30 @@ async def test_what_people_keep_of_themselves_is_as_described(
     witness.check(await api.put("/v1/doctors/me/availability", json=EVERY_HOUR, headers=anyway))
     witness.check(await api.get("/v1/admin/outbox", headers=admin.headers))
     assert {status for _, status in witness.seen} == {200, 201, 204}
+
+
+async def test_the_files_that_a_doctor_gives_are_as_described(
+    api: httpx.AsyncClient, make_doctor: MakeDoctor, people: People, witness: Witness, described: Schema
+) -> None:
+    doctor, admin = await make_doctor(), await people.staff(Role.ADMIN)
+    photo, papers = "/v1/doctors/me/photo", "/v1/doctors/me/documents"
+    witness.check(await api.put(photo, content=picture(), headers=doctor.headers))
+    witness.check(await api.put(photo, content=b"", headers=doctor.headers))
+    witness.check(await api.put(photo, content=b"GIF89a", headers=doctor.headers))
+    witness.check(await api.get(photo, headers=doctor.headers))
+    witness.check(await api.delete(photo, headers=doctor.headers))
+    document = witness.check(await api.post(papers, content=picture("PNG"), headers=doctor.writing()))
+    witness.check(await api.get(papers, headers=doctor.headers))
+    opened = await api.get(f"/v1/admin/documents/{document['id']}", headers=admin.headers)
+    witness.check(opened)
+    witness.check(await api.delete(f"{papers}/{document['id']}", headers=doctor.headers))
+    assert {status for _, status in witness.seen} == {200, 201, 204, 415, 422}
+    sent = described["paths"]["/v1/admin/documents/{id}"]["get"]["responses"]["200"]["content"]
+    assert opened.headers["content-type"] in sent
+    taken = described["paths"][photo]["put"]["requestBody"]["content"]
+    assert {kind: each["schema"]["format"] for kind, each in taken.items()} == dict.fromkeys(
+        ("image/jpeg", "image/png", "image/webp"), "binary"
+    )
 
 
 async def test_signing_in_with_a_second_factor_is_as_described(
