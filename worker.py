@@ -16,6 +16,7 @@ from temporalio.worker import Worker
 from activities.audit import AuditActivities
 from activities.booking import BookingActivities
 from activities.calling_off import CallingOffActivities
+from activities.cancel_day import CancelDayActivities
 from activities.maintenance import MaintenanceActivities
 from activities.notification import NotificationActivities
 from activities.verification import VerificationActivities
@@ -102,7 +103,8 @@ def build_worker(queue: str, settings: Settings, keyring: Keyring, clients: Clie
             )
             keys = clients.operation_keys
             steps = BookingActivities(clients.db, Lock(clients.redis), clients.cache, keys, limits)
-            activities = [steps.claim, steps.expire, steps.cancel, steps.move, steps.call_off, steps.withdraw]
+            activities = [steps.claim, steps.expire, steps.cancel, steps.move, steps.offer_move]
+            activities += [steps.call_off, steps.withdraw]
         case _:
             notification = NotificationActivities(
                 clients.db, mailer_for(settings), keyring, settings, clients.person_keys
@@ -112,6 +114,7 @@ def build_worker(queue: str, settings: Settings, keyring: Keyring, clients: Clie
             sealing = AuditActivities(clients.db, CheckpointFolder(folder, keyring) if folder else None)
             verifying = VerificationActivities(clients.db, clients.cache, clients.operation_keys)
             calling_off = CallingOffActivities(clients.db, clients.temporal)
+            cancelling = CancelDayActivities(clients.db, clients.cache, clients.temporal, clients.operation_keys)
             activities = [
                 notification.send_mail,
                 keeping.keep_house,
@@ -119,6 +122,7 @@ def build_worker(queue: str, settings: Settings, keyring: Keyring, clients: Clie
                 *(verifying.submit, verifying.answer, verifying.decide),
                 *(verifying.remind, verifying.expire, verifying.lapse),
                 *(calling_off.bookings_ahead, calling_off.call_off),
+                *(cancelling.close, cancelling.appointments, cancelling.offer_move),
             ]
     return Worker(
         clients.temporal,

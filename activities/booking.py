@@ -6,10 +6,12 @@ from uuid import UUID
 
 from temporalio import activity
 
+from activities.once import once
 from amrutam.crypto import SealingKeys
 from amrutam.domain.audit import Actor
 from amrutam.domain.availability import Span, claimed_span
 from amrutam.domain.booking import (
+    MOVABLE,
     NEXT,
     Booking,
     BookingMoved,
@@ -24,9 +26,10 @@ from amrutam.domain.booking import (
     fee_for,
 )
 from amrutam.domain.calling_off import CallOff
+from amrutam.domain.cancel_day import MoveOffered, OfferMove
 from amrutam.domain.errors import DomainError, NotFound
 from amrutam.ids import first_id_at
-from amrutam.storage import audit, availability, claims, events, operations
+from amrutam.storage import audit, availability, claims, events
 from amrutam.storage import booking as bookings
 from amrutam.storage.cache import Cache, slots_group
 from amrutam.storage.lock import Lock
@@ -78,6 +81,24 @@ class BookingActivities:
         """Have it at another time, or leave it where it is. Raises the refusal, which is noted for all who wait."""
         return await self._once(command.operation_id, lambda db: self._move(db, command))
 
+    @activity.defn(name="booking.offer_move")
+    async def offer_move(self, command: OfferMove) -> Booking:
+        """Ask the patient to choose another time. One that has ended, or was asked already, stays as it is."""
+        async with self._db.transaction() as db:
+            booking = await bookings.lock(db, command.booking_id)
+            if booking.status not in MOVABLE or booking.move_by == command.answer_by:
+                return booking
+            await bookings.ask_to_move(db, booking.id, command.answer_by)
+            offered = MoveOffered(
+                subject=booking.id,
+                doctor_id=booking.doctor_id,
+                patient_id=booking.patient_id,
+                answer_by=command.answer_by,
+            )
+            await events.append(db, offered)
+            await audit.append(db, command.actor, "booking.offer_move", booking.id, patient_id=booking.patient_id)
+            return await bookings.lock(db, booking.id)
+
     @activity.defn(name="booking.call_off")
     async def call_off(self, command: CallOff) -> Booking:
         """Give the time back because the clinic calls the visit off. One that has ended stays as it is."""
@@ -100,16 +121,11 @@ class BookingActivities:
         return await self._end(booking_id, Status.CANCELLED, "booking.withdraw", bookings.withdraw)
 
     async def _once(self, operation_id: UUID, work: Callable[[Connection], Awaitable[Booking]]) -> Booking:
-        """Do the work and store its outcome in one transaction. Raises the refusal, which is noted in the record."""
+        """As `once` does it, counted."""
         try:
-            async with self._db.transaction() as db:
-                stored = await operations.outcome_of(db, self._keys, operation_id)
-                if stored is not None:  # an earlier attempt committed, and its answer was lost
-                    return Booking.model_validate_json(stored)
-                booking = await work(db)
-                await operations.finish(db, self._keys, operation_id, booking.model_dump_json().encode())
+            booking = await once(self._db, self._keys, operation_id, Booking, work)
         except DomainError as refusal:
-            await self._note(operation_id, refusal)
+            BOOKINGS.labels(refusal.code).inc()
             raise
         await self._tell(booking)
         return booking
@@ -200,11 +216,6 @@ class BookingActivities:
         booking = await bookings.lock(db, booking_id)
         await events.append(db, fact(booking))
         return booking
-
-    async def _note(self, operation_id: UUID, refusal: DomainError) -> None:
-        async with self._db.connection() as db:
-            await operations.refuse(db, self._keys, operation_id, refusal.refusal())
-        BOOKINGS.labels(refusal.code).inc()
 
     async def _tell(self, booking: Booking) -> None:
         """Count it, and shorten the wait for the relay, which invalidates the cache in any case."""

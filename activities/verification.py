@@ -6,10 +6,11 @@ from uuid import UUID
 
 from temporalio import activity
 
+from activities.once import once
 from amrutam.crypto import SealingKeys
 from amrutam.domain.common import Message
 from amrutam.domain.doctor import DoctorChanged
-from amrutam.domain.errors import DomainError, InvalidState
+from amrutam.domain.errors import InvalidState
 from amrutam.domain.verification import (
     ANSWER_WITHIN,
     DECIDED,
@@ -26,7 +27,7 @@ from amrutam.domain.verification import (
     VerificationMoved,
     check_valid_until,
 )
-from amrutam.storage import audit, doctor, events, operations
+from amrutam.storage import audit, doctor, events
 from amrutam.storage import verification as verifications
 from amrutam.storage.cache import SEARCH_GROUP, Cache, doctor_group, slots_group
 from amrutam.storage.pool import Connection, Database
@@ -175,16 +176,4 @@ class VerificationActivities:
             await events.append(db, VerificationAwaited(subject=admin, submission_id=submission_id))
 
     async def _once(self, operation_id: UUID, work: Callable[[Connection], Awaitable[Submission]]) -> Submission:
-        """Do the work and store its outcome in one transaction. Raises the refusal, which is noted in the record."""
-        try:
-            async with self._db.transaction() as db:
-                stored = await operations.outcome_of(db, self._keys, operation_id)
-                if stored is not None:  # an earlier attempt committed, and its answer was lost
-                    return Submission.model_validate_json(stored)
-                done = await work(db)
-                await operations.finish(db, self._keys, operation_id, done.model_dump_json().encode())
-        except DomainError as refusal:
-            async with self._db.connection() as db:
-                await operations.refuse(db, self._keys, operation_id, refusal.refusal())
-            raise
-        return done
+        return await once(self._db, self._keys, operation_id, Submission, work)

@@ -173,6 +173,12 @@ INVARIANTS = (
                          WHERE e.id >= since AND e.id < first_uuidv7(settled) AND (e.xid, e.id) > (w.xid, w.id))""",
     ),
     Invariant(
+        "no patient is asked to move a visit for longer than they were told",
+        "who chose no other time in time is called off and told so, and does not wait before an empty room",
+        """SELECT b.id::text FROM scope, claims c JOIN bookings b ON b.id = c.booking_id
+           WHERE b.move_by < settled AND b.starts_at > now()""",
+    ),
+    Invariant(
         "who may not practise is not verified, and has no booking to come",
         "a suspended doctor who is found, or sees somebody, is what a suspension is to prevent",
         """SELECT d.id::text FROM doctors d JOIN users u ON u.id = d.id, scope

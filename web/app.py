@@ -35,6 +35,7 @@ from web.audit import audit
 from web.auth import auth
 from web.availability import availability
 from web.booking import bookings
+from web.cancel_day import cancel_day
 from web.context import Services
 from web.docs import docs
 from web.doctor import doctors
@@ -71,6 +72,7 @@ ALWAYS = (
     photo,
     documents,
     availability,
+    cancel_day,
     verification,
     admin_doctors,
     bookings,

@@ -4,11 +4,13 @@ from uuid import UUID
 
 from amrutam.domain import errors
 from amrutam.domain.availability import Availability, bookings_outside
+from amrutam.domain.cancel_day import MoveWithdrawn
 from amrutam.domain.common import Role
 from amrutam.domain.exceptions import AddException, AvailabilityChanged, ExceptionAdded, Kind
 from amrutam.domain.verification import kept_for
 from amrutam.storage import audit, events
 from amrutam.storage import availability as storage
+from amrutam.storage import booking as bookings
 from amrutam.storage.cache import SEARCH_GROUP, doctor_group, slots_group
 from amrutam.storage.pool import Connection
 from web import paging
@@ -126,9 +128,10 @@ async def add_exception(call: Call, command: AddException) -> Answer:
     audited=True,
 )
 async def remove_exception(call: Call, id: UUID) -> Answer:
-    """Offer the time again, or extra hours no more. Bookings stand."""
+    """Offer the time again, or extra hours no more. Bookings stand, also those whose patients were asked to move."""
     async with call.services.db.transaction() as db:
         await storage.lock(db, call.user_id)
+        await _ask_to_move_no_more(db, call.user_id, id)
         await storage.remove_exception(db, id, call.user_id)
         await audit.append(db, call.actor, "availability.exception_removed", id)
         await events.append(db, AvailabilityChanged(subject=call.user_id))
@@ -159,6 +162,13 @@ async def slots(call: Call, id: UUID, query: SlotQuery) -> Answer:
     key = f"{query.first}/{query.last}/{query.tz}/{query.mode}"
     ttl = kept_for(SLOTS_TTL, call.now)
     return public(await call.services.cache.get(slots_group(id), key, ttl, fill, at_least(call)))
+
+
+async def _ask_to_move_no_more(db: Connection, doctor_id: UUID, exception_id: UUID) -> None:
+    """The patients are told. The day's workflow finds nothing to call off without its exception."""
+    for booking in await bookings.ask_to_move_no_more(db, exception_id, doctor_id):
+        stands = MoveWithdrawn(subject=booking.id, doctor_id=doctor_id, patient_id=booking.patient_id)
+        await events.append(db, stands)
 
 
 async def _forget(call: Call) -> None:

@@ -158,6 +158,7 @@ async def cancel(call: Call, id: UUID, command: CancelRequest) -> Answer:
         errors.NotASlot,
         errors.SlotTaken,
         errors.PatientBusy,
+        errors.HoldExpired,
         errors.DoctorUnavailable,
         errors.OperationInProgress,
         errors.Unavailable,

@@ -40,6 +40,9 @@ class BookingSummary(Message):
     consultation_id: UUID | None = Field(description="the visit, once the booking is confirmed")
     version: int
     cancellation: CancellationView | None
+    move_by: Instant | None = Field(
+        description="the doctor has given up that day: until when another time is to be chosen; then it is called off"
+    )
     actions: list[Action] = Field(description="what you may do now")
     created_at: Instant
 
@@ -121,6 +124,7 @@ def _summary(booking: Booking, side: Role, now: datetime) -> BookingSummary:
         consultation_id=booking.id if booking.confirmed_at else None,
         version=booking.version,
         cancellation=CancellationView(by=cancellation.by, at=cancellation.at) if cancellation else None,
+        move_by=booking.move_by,
         actions=booking.actions(side, now),
         created_at=booking.created_at,
     )

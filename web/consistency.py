@@ -24,6 +24,8 @@ from web.parsing import header
 
 HEADER = "X-Consistency-Token"
 COOKIE = "amrutam_consistency"
+# Where the token is given, and where a browser sends it: pages show nothing that may be behind.
+SCOPE = "/v1"
 # Over the longest that a cached answer, a memory or a replica that may be read is behind, in seconds.
 LIFE = 60
 # The write is done by then: its answer waits no longer for the token, in seconds.
@@ -71,7 +73,7 @@ async def tell(call: Call, response: HTTPResponse) -> None:
         return
     given = token(call.services.keyring, position, time.time())
     secure = "; Secure" if call.services.settings.public_url.startswith("https://") else ""
-    cookie = f"{COOKIE}={given}; Path=/v1; Max-Age={LIFE}; HttpOnly; SameSite=Strict{secure}"
+    cookie = f"{COOKIE}={given}; Path={SCOPE}; Max-Age={LIFE}; HttpOnly; SameSite=Strict{secure}"
     response.headers.add(HEADER, given)
     response.headers.add("Set-Cookie", cookie)
 

@@ -34,6 +34,7 @@ STATUS: Mapping[type[e.DomainError], int] = {
     e.RequestTimeout: 408,
     e.SlotTaken: 409,
     e.PatientBusy: 409,
+    e.HoldExpired: 409,
     e.InvalidState: 409,
     e.OperationInProgress: 409,
     e.Stale: 412,

@@ -176,7 +176,7 @@ def _serve(route: Route, services: Callable[[], Services]) -> Callable[..., Coro
                     await parsing.receive_body(request, settings.max_body_bytes, settings.request_timeout_seconds)
                 async with asyncio.timeout(settings.request_timeout_seconds):
                     response = render(call, await _handle(route, call, path))
-                if route.method != "GET":
+                if route.method != "GET" and route.path.startswith(consistency.SCOPE):
                     await consistency.tell(call, response)
                 return response
             except (Forbidden, NotYours) as denial:

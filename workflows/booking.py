@@ -9,6 +9,7 @@ from temporalio.exceptions import FailureError
 from activities.booking import BookingActivities
 from amrutam.domain.booking import NEXT, UNPAID, Booking, CancelBooking, ClaimTime, MoveBooking, Status
 from amrutam.domain.calling_off import CallOff
+from amrutam.domain.cancel_day import OfferMove
 from amrutam.domain.errors import DomainError, InvalidState
 from amrutam.temporal import BOOKING_STATUS, STARTS_AT
 from workflows.policies import WRITE
@@ -80,10 +81,27 @@ class BookingWorkflow:
             self._booking.check_movable(command.starts_at, workflow.now())
 
     @workflow.update
+    async def offer_move(self, command: OfferMove) -> Booking:
+        """Ask the patient to choose another time: the doctor has given up the day. Raises InvalidState."""
+        await workflow.wait_condition(lambda: self._booking is not None or self._refusal is not None)
+        async with self._one_at_a_time:
+            self._now.check_is_for(command.starts_at)
+            booking = await workflow.execute_activity_method(BookingActivities.offer_move, command, **WRITE.options())
+            self._booking = booking
+            self._show(f"The doctor is away that day: to be moved until {command.answer_by:%Y-%m-%d %H:%M} UTC")
+            return booking
+
+    @offer_move.validator
+    def _may_offer_move(self, command: OfferMove) -> None:  # noqa: ARG002 - a validator takes what its update takes
+        if self._booking is not None:
+            self._booking.check_cancellable(workflow.now())
+
+    @workflow.update
     async def call_off(self, command: CallOff) -> Booking:
         """The clinic ends it: its doctor is away, or may not practise any more. Raises InvalidState."""
         await workflow.wait_condition(lambda: self._booking is not None or self._refusal is not None)
         async with self._one_at_a_time:
+            self._now.check_is_for(command.starts_at)
             booking = await workflow.execute_activity_method(BookingActivities.call_off, command, **WRITE.options())
             self._move_to(booking, f"Called off by the clinic: {command.cause.replace('_', ' ')}")
             return booking

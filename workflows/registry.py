@@ -7,6 +7,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from amrutam.temporal import BACKGROUND_QUEUE, BOOKINGS_QUEUE
 from workflows.audit import SealAuditWorkflow
 from workflows.booking import BookingWorkflow
+from workflows.cancel_day import CancelDayWorkflow
 from workflows.maintenance import MaintenanceWorkflow
 from workflows.notification import SendMailWorkflow
 from workflows.suspension import SuspensionWorkflow
@@ -20,6 +21,7 @@ WORKFLOWS: Mapping[str, Sequence[type]] = {
         SealAuditWorkflow,
         VerificationWorkflow,
         SuspensionWorkflow,
+        CancelDayWorkflow,
     ),
 }
 

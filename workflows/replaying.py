@@ -81,7 +81,7 @@ async def replay(client: Client, wanted: Wanted, say: Callable[[str], None]) -> 
                 say(f"BROKEN  {result.history.workflow_id} (run {result.history.run_id}): {why}")
             if loop.time() - told >= PROGRESS:
                 told = loop.time()
-                say(str(outcome))
+                say(f"{outcome.replayed} replayed so far")
     return outcome
 
 

@@ -79,6 +79,7 @@ class Booking(Message):
     expires_at: Instant | None
     confirmed_at: Instant | None
     cancellation: Cancellation | None
+    move_by: Instant | None = Field(None, description="until when another time is to be chosen, else it is called off")
     version: int
     created_at: Instant
 
@@ -104,6 +105,11 @@ class Booking(Message):
         check_transition(self.status, Status.CANCELLED)
         if self.starts_at <= now:
             raise InvalidState("The visit has begun; it cannot be cancelled any more.")
+
+    def check_is_for(self, starts_at: datetime | None) -> None:
+        """Raises InvalidState when the booking was moved to another time; None is any."""
+        if starts_at not in {None, self.starts_at}:
+            raise InvalidState("The booking is for another time by now.")
 
     def check_movable(self, starts_at: datetime, now: datetime) -> None:
         """Raises InvalidState when the booking has ended, its visit has begun, or that is its time already."""

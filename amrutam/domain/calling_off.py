@@ -15,11 +15,15 @@ class Cause(StrEnum):
 
 
 class CallOff(Message):
-    """End one booking. `cause_id` names what it is for, so that asking twice ends it once."""
+    """End one booking. `cause_id` names what it is for, so that asking twice ends it once.
+
+    With `starts_at` only one that is for this time still: its patient may just have moved it.
+    """
 
     booking_id: UUID
     cause: Cause
     cause_id: UUID
+    starts_at: Instant | None = None
     actor: Actor
 
 

@@ -149,6 +149,13 @@ class SlotTaken(DomainError):
     code = "slot_taken"
 
 
+class HoldExpired(DomainError):
+    """The time for paying has passed; the slot is free again."""
+
+    code = "hold_expired"
+    title = "Hold expired"
+
+
 class PatientBusy(DomainError):
     """The patient already has an appointment that overlaps this time."""
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from amrutam.domain.auth import AccountVerificationRequested, RegistrationRepeated
 from amrutam.domain.booking import BookingCancelled
+from amrutam.domain.cancel_day import MoveOffered, MoveWithdrawn
 from amrutam.domain.common import Message, Role
 from amrutam.domain.email_change import EmailChanged, EmailChangeRequested, NewEmailOffered, OwnEmailWanted
 from amrutam.domain.mfa import MfaDisabled, MfaEnabled, RecoveryCodesReplaced, RecoveryCodeUsed
@@ -54,6 +55,8 @@ class Template(StrEnum):
     PRACTICE_SUSPENDED = "practice_suspended"
     PRACTICE_RESUMED = "practice_resumed"
     BOOKING_CALLED_OFF = "booking_called_off"
+    BOOKING_MOVE_OFFERED = "booking_move_offered"
+    BOOKING_MOVE_WITHDRAWN = "booking_move_withdrawn"
 
 
 class SendMail(Message):
@@ -115,6 +118,11 @@ _MOVED: Mapping[State, Template] = {
 }
 
 
+_DECIDED_BY_DATA = frozenset(
+    {VerificationMoved.type, RegistrationLapses.type, BookingCancelled.type, MoveOffered.type, MoveWithdrawn.type}
+)
+
+
 def mail_for(event_id: UUID, event_type: str, subject: UUID, data: str) -> SendMail | None:
     """The mail that an event asks for. `data` is the event's JSON."""
     if event_type in _MAILS:
@@ -127,7 +135,7 @@ def mail_for(event_id: UUID, event_type: str, subject: UUID, data: str) -> SendM
 
 def _chosen(event_type: str, subject: UUID, data: str) -> dict[str, Any] | None:
     """Template and ids, where the fact itself says which mail it asks for, or whether."""
-    if event_type not in {VerificationMoved.type, RegistrationLapses.type, BookingCancelled.type}:
+    if event_type not in _DECIDED_BY_DATA:
         return None
     given = json.loads(data)
     match event_type:
@@ -136,8 +144,15 @@ def _chosen(event_type: str, subject: UUID, data: str) -> dict[str, Any] | None:
         case RegistrationLapses.type:
             template = Template.REGISTRATION_LAPSED if given["lapsed"] else Template.REGISTRATION_LAPSES
         case BookingCancelled.type if given["by"] != Role.PATIENT:
-            patient_id = UUID(given["patient_id"])
-            return {"template": Template.BOOKING_CALLED_OFF, "user_id": patient_id, "booking_id": subject}
+            return _to_patient(Template.BOOKING_CALLED_OFF, given, subject)
+        case MoveOffered.type:
+            return _to_patient(Template.BOOKING_MOVE_OFFERED, given, subject)
+        case MoveWithdrawn.type:
+            return _to_patient(Template.BOOKING_MOVE_WITHDRAWN, given, subject)
         case _:
             return None
     return {"template": template, "user_id": subject, "submission_id": UUID(given["submission_id"])}
+
+
+def _to_patient(template: Template, given: Mapping[str, str], booking_id: UUID) -> dict[str, Any]:
+    return {"template": template, "user_id": UUID(given["patient_id"]), "booking_id": booking_id}

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from amrutam.domain.booking import Booking, CancelBooking, Cancellation, ClaimTime, Status
 from amrutam.domain.calling_off import Ahead, CallOff
+from amrutam.domain.cancel_day import Appointment
 from amrutam.domain.common import Money, Role
 from amrutam.domain.errors import NotFound
 from amrutam.storage.pool import Connection, Row
@@ -14,7 +15,7 @@ from amrutam.storage.pool import Connection, Row
 _BOOKING = """
 SELECT b.id, b.status, b.doctor_id, d.full_name AS doctor_name, b.patient_id, b.booked_by, b.starts_at, b.ends_at,
        b.mode, b.reason, b.fee_amount, b.fee_currency, b.expires_at, b.confirmed_at, b.cancelled_at,
-       b.cancelled_role, b.cancellation_reason, b.version, b.created_at
+       b.cancelled_role, b.cancellation_reason, b.move_by, b.version, b.created_at
 FROM bookings b JOIN doctors d ON d.id = b.doctor_id"""
 
 
@@ -66,7 +67,8 @@ async def lock(db: Connection, booking_id: UUID) -> Booking:
 async def expire(db: Connection, booking_id: UUID) -> None:
     """The time for paying has passed."""
     await db.execute(
-        """UPDATE bookings SET status = 'expired', expires_at = NULL, version = version + 1, updated_at = now()
+        """UPDATE bookings SET status = 'expired', expires_at = NULL, move_by = NULL, version = version + 1,
+                  updated_at = now()
            WHERE id = $1""",
         booking_id,
     )  # fmt: skip
@@ -88,11 +90,49 @@ async def call_off(db: Connection, command: CallOff) -> None:
 
 
 async def move(db: Connection, booking_id: UUID, starts_at: datetime, ends_at: datetime) -> None:
-    """The booking is for another time."""
+    """The booking is for another time, and nobody is asked to move it any more."""
     await db.execute(
-        """UPDATE bookings SET starts_at = $2, ends_at = $3, version = version + 1, updated_at = now() WHERE id = $1""",
+        """UPDATE bookings SET starts_at = $2, ends_at = $3, move_by = NULL, version = version + 1, updated_at = now()
+           WHERE id = $1""",
         booking_id, starts_at, ends_at,
     )  # fmt: skip
+
+
+async def ask_to_move(db: Connection, booking_id: UUID, answer_by: datetime) -> None:
+    """Until then the patient is to choose another time."""
+    await db.execute(
+        "UPDATE bookings SET move_by = $2, version = version + 1, updated_at = now() WHERE id = $1",
+        booking_id, answer_by,
+    )  # fmt: skip
+
+
+async def ask_to_move_no_more(db: Connection, exception_id: UUID, doctor_id: UUID) -> list[Booking]:
+    """Those whose patients were asked to move out of a doctor's leave: they stand as they were."""
+    rows = await db.fetch(
+        """UPDATE bookings b SET move_by = NULL, version = version + 1, updated_at = now()
+           FROM availability_exceptions e JOIN claims c ON c.resource_id = e.doctor_id AND c.during && e.during
+           WHERE e.id = $1 AND e.doctor_id = $2 AND b.id = c.booking_id AND b.doctor_id = $2
+             AND b.move_by IS NOT NULL AND b.starts_at <@ e.during RETURNING b.id""",
+        exception_id, doctor_id,
+    )  # fmt: skip
+    return [await lock(db, row["id"]) for row in rows]
+
+
+async def on_closed_day(db: Connection, exception_id: UUID, now: datetime) -> list[Appointment]:
+    """What stands within a doctor's leave and begins later than `now`, the earliest first; nothing without the leave.
+
+    Found by what they hold: one that holds nothing has ended.
+    """
+    rows = await db.fetch(
+        """SELECT b.id, b.status, b.starts_at
+           FROM availability_exceptions e JOIN claims c ON c.resource_id = e.doctor_id AND c.during && e.during
+                JOIN bookings b ON b.id = c.booking_id AND b.doctor_id = e.doctor_id
+           WHERE e.id = $1 AND b.starts_at <@ e.during AND b.starts_at > $2
+             AND b.status IN ('held', 'awaiting_payment', 'confirmed')
+           ORDER BY b.starts_at, b.id""",
+        exception_id, now,
+    )  # fmt: skip
+    return [Appointment(id=row["id"], status=row["status"], starts_at=row["starts_at"]) for row in rows]
 
 
 async def ahead(db: Connection, which: Ahead, limit: int) -> list[UUID]:
@@ -114,8 +154,9 @@ async def ahead(db: Connection, which: Ahead, limit: int) -> list[UUID]:
 
 async def _cancel(db: Connection, booking_id: UUID, by: UUID | None, role: Role, reason: bytes | None) -> None:
     await db.execute(
-        """UPDATE bookings SET status = 'cancelled', expires_at = NULL, cancelled_at = now(), cancelled_by = $2,
-                  cancelled_role = $3, cancellation_reason = $4, version = version + 1, updated_at = now()
+        """UPDATE bookings SET status = 'cancelled', expires_at = NULL, move_by = NULL, cancelled_at = now(),
+                  cancelled_by = $2, cancelled_role = $3, cancellation_reason = $4, version = version + 1,
+                  updated_at = now()
            WHERE id = $1""",
         booking_id, by, role, reason,
     )  # fmt: skip
@@ -171,6 +212,7 @@ def booking_of(row: Row) -> Booking:
         cancellation=Cancellation(by=row["cancelled_role"], at=row["cancelled_at"], reason=row["cancellation_reason"])
         if row["cancelled_at"]
         else None,
+        move_by=row["move_by"],
         version=row["version"],
         created_at=row["created_at"],
     )

@@ -7,6 +7,7 @@ from uuid import UUID
 from asyncpg import Range
 
 from amrutam.domain.availability import Span
+from amrutam.domain.errors import HoldExpired
 from amrutam.storage.pool import Connection
 
 
@@ -53,6 +54,7 @@ async def move(db: Connection, booking_id: UUID, times: Mapping[UUID, Span]) -> 
 
     Empty means that it is done; otherwise nothing was changed. Who works on the same resources waits for this
     transaction (`queue_for`), so what is free now stays so until it ends. Expired claims in the way are removed.
+    Raises HoldExpired, after which the caller must roll back, where the booking's own claims have run out.
     """
     resources, spans = list(times), _ranges(times)
     await db.execute(
@@ -63,12 +65,15 @@ async def move(db: Connection, booking_id: UUID, times: Mapping[UUID, Span]) -> 
     )  # fmt: skip
     if held := await overlapping(db, booking_id, times):
         return held
-    await db.execute(
+    done = await db.execute(
         """UPDATE claims c SET during = wanted.during
            FROM unnest($2::uuid[], $3::tstzrange[]) AS wanted (resource_id, during)
-           WHERE c.booking_id = $1 AND c.resource_id = wanted.resource_id""",
+           WHERE c.booking_id = $1 AND c.resource_id = wanted.resource_id
+             AND (c.expires_at IS NULL OR c.expires_at > now())""",
         booking_id, resources, spans,
     )  # fmt: skip
+    if done != f"UPDATE {len(times)}":
+        raise HoldExpired
     return set()
 
 

@@ -1,21 +1,26 @@
 """What a mail says beside its recipient's name: looked up when it is sent, as its workflow carries ids alone."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, time, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from amrutam.crypto import place
+from amrutam.domain.availability import Span
+from amrutam.domain.booking import Booking
 from amrutam.domain.errors import NotFound
 from amrutam.domain.notification import SendMail, Template
+from amrutam.storage import availability, reviews, sessions
 from amrutam.storage import booking as bookings
-from amrutam.storage import reviews, sessions
 from amrutam.storage import verification as verifications
 from amrutam.storage.auth import Recipient
 from amrutam.storage.person_keys import PersonKeys
 from amrutam.storage.pool import Connection
 
 Values = Mapping[str, str]
+
+# Free times that a mail proposes, and how far after the visit they are looked for.
+_TIMES, _LOOK_AHEAD = 5, timedelta(days=14)
 
 
 async def particulars(db: Connection, keys: PersonKeys, message: SendMail, person: Recipient) -> Values | None:
@@ -28,7 +33,7 @@ async def particulars(db: Connection, keys: PersonKeys, message: SendMail, perso
         case SendMail(submission_id=UUID() as submission_id):
             return await _submission(db, keys, submission_id, person)
         case SendMail(booking_id=UUID() as booking_id):
-            return await _booking(db, booking_id, person)
+            return await _booking(db, booking_id, person, message.template)
         case SendMail(template=Template.PRACTICE_SUSPENDED, user_id=doctor_id):
             return await _suspension(db, keys, doctor_id)
         case _:
@@ -77,8 +82,32 @@ async def _suspension(db: Connection, keys: PersonKeys, doctor_id: UUID) -> Valu
     return {"reason": key.open(sealed, place("doctors", doctor_id, "suspension_reason"))}
 
 
-async def _booking(db: Connection, booking_id: UUID, person: Recipient) -> Values | None:
+async def _booking(db: Connection, booking_id: UUID, person: Recipient, template: Template) -> Values | None:
     booking = await bookings.find(db, booking_id)
     if booking is None:
         return None
-    return {"doctor_name": booking.doctor_name, "starts_at": wall_clock(booking.starts_at, person.time_zone)}
+    values = {"doctor_name": booking.doctor_name, "starts_at": wall_clock(booking.starts_at, person.time_zone)}
+    if template is not Template.BOOKING_MOVE_OFFERED:
+        return values
+    if booking.move_by is None:
+        return None  # it was moved or called off, or its day was opened again
+    free = await _next_free(db, booking)
+    return {
+        **values,
+        "move_by": wall_clock(booking.move_by, person.time_zone),
+        "times": "\n".join(f"- {wall_clock(each, person.time_zone)}" for each in free),
+    }
+
+
+async def _next_free(db: Connection, booking: Booking) -> list[datetime]:
+    """Some times near the one that is lost at which the doctor is free in the same mode, the earliest first."""
+    now = datetime.now(UTC)
+    first = max(now, booking.starts_at - timedelta(days=1)).date()
+    last = first + _LOOK_AHEAD
+    opens, closes = (datetime.combine(each, time(), UTC) for each in (first, last))
+    within = Span(opens - timedelta(days=2), closes + timedelta(days=3))
+    doctor = await availability.bookable(db, booking.doctor_id, within)
+    if doctor is None:
+        return []
+    slots = doctor.open_slots(first, last, doctor.availability.zone, now=now)
+    return [slot.starts_at for slot in slots if booking.mode in slot.modes][:_TIMES]

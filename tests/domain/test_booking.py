@@ -98,9 +98,12 @@ def test_a_state_counts_as_unpaid_exactly_while_its_hold_can_expire() -> None:
 
 
 @pytest.mark.parametrize(("status", "role"), [*product(Status, Role)])
-def test_an_open_booking_can_be_cancelled_by_its_sides_until_the_visit_begins(status: Status, role: Role) -> None:
+def test_an_open_booking_is_cancelled_by_its_sides_and_moved_by_its_patient_until_the_visit_begins(
+    status: Status, role: Role
+) -> None:
     booking = _booking(status)
-    may = [Action.CANCEL] if status in OPEN and role is not Role.ADMIN else []
+    may = {Role.ADMIN: [], Role.PATIENT: [Action.CANCEL, Action.RESCHEDULE]}.get(role, [Action.CANCEL])
+    may = may if status in OPEN else []
     assert booking.actions(role, booking.starts_at - ONE_MINUTE) == may
     assert booking.actions(role, booking.starts_at) == []
     assert booking.actions(role, booking.starts_at + ONE_MINUTE) == []

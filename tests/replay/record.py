@@ -6,8 +6,9 @@ name that is new; replace one only when no workflow of its time can be running a
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 from temporalio.client import Client
@@ -26,6 +27,7 @@ from tests.web.verifying import LICENCE, decide, edit, submit
 
 MakePatient = Callable[[], Awaitable[Person]]
 MakeDoctor = Callable[..., Awaitable[Person]]
+KOLKATA = ZoneInfo("Asia/Kolkata")  # of the doctors that are made here
 AFTER_THE_HOLD, AFTER_THE_VISIT = timedelta(minutes=11), timedelta(days=4)
 
 
@@ -134,6 +136,37 @@ async def test_called_off(
         return [each.id async for each in temporal.list_workflows(query)]
 
     await _keep("suspension", temporal, (await until(ended))[0])
+
+
+async def test_moved_then_due(
+    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, temporal: Client
+) -> None:
+    """The visit is due at the time to which it was moved."""
+    patient, doctor = await make_patient(), await make_doctor()
+    booking = await _booked(api, patient, doctor)
+    path = f"/v1/bookings/{booking['id']}/reschedule"
+    later = {"starts_at": (await free_times(api, doctor))[8]}
+    assert (await api.post(path, json=later, headers=patient.writing())).status_code == 200
+    workflow_id = f"booking/{booking['id']}"
+    await TimeSkipper(temporal).fast_forward(temporal.get_workflow_handle(workflow_id), AFTER_THE_VISIT)
+    await _keep("booking_moved_until_due", temporal, workflow_id)
+
+
+async def test_day_given_up(
+    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, temporal: Client
+) -> None:
+    """Once with its bookings called off at once, once when nobody has moved them in time."""
+    for way, name in {"cancel": "cancel_day", "offer_to_move": "cancel_day_with_offers"}.items():
+        patient, doctor = await make_patient(), await make_doctor()
+        booking = await _booked(api, patient, doctor)
+        body = {"date": datetime.fromisoformat(booking["starts_at"]).astimezone(KOLKATA).date().isoformat()}
+        answer = await api.post("/v1/doctors/me/cancel-day", json={**body, "bookings": way}, headers=doctor.writing())
+        assert answer.json()["bookings"] == [booking["id"]]
+        handle = temporal.get_workflow_handle(f"cancel-day/{answer.json()['id']}")
+        if way == "offer_to_move":
+            await TimeSkipper(temporal).fast_forward(handle, timedelta(days=2))
+        await _keep(name, temporal, handle.id)
+        await _keep(f"booking_of_{name}", temporal, f"booking/{booking['id']}")
 
 
 async def test_verification(api: httpx.AsyncClient, make_doctor: MakeDoctor, people: People, temporal: Client) -> None:

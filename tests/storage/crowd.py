@@ -50,7 +50,7 @@ FROM generate_series(0, 499) AS k,
      LATERAL (SELECT (extract(epoch FROM now()) / 86400)::int + 1 AS tomorrow) AS base,
      LATERAL (SELECT ARRAY(
          SELECT (day * 1440 + minute)::int
-         FROM generate_series(tomorrow, tomorrow + 31) AS day,
+         FROM generate_series(tomorrow, tomorrow + 9) AS day,
               generate_series(240 + k % 10 * 60, 360 + k % 10 * 60 + k % 5 * 60, 10 + k % 3 * 10) AS minute
          WHERE (day + k) % 7 < 5 ORDER BY 1) AS starts) AS made;
 UPDATE kinds SET starts = (SELECT array_agg(start + 720) FROM unnest(starts) AS start), hours = (

@@ -60,6 +60,10 @@ MOST_BUFFERS = 40_000
 WIDE = {"listings", "listing_facets", "free_times", "free_calendars", "doctors", "calendars", "name_words"}
 
 
+# Making the crowd counts for the first test that wants it.
+pytestmark = pytest.mark.timeout(400)
+
+
 @pytest.fixture(scope="module")
 async def many(servers: Servers) -> AsyncGenerator[Database, None]:
     """The crowd, in the application's role. It was there before searches were, as where Amrutam is upgraded."""

@@ -49,7 +49,8 @@ async def test_a_free_time_is_confirmed_at_once(
         "version": 1,
         "cancellation": None,
         "cancellation_reason": None,
-        "actions": ["cancel"],
+        "move_by": None,
+        "actions": ["cancel", "reschedule"],
         "created_at": booking["created_at"],
     }
     assert datetime.fromisoformat(booking["ends_at"]) - datetime.fromisoformat(starts_at) == timedelta(minutes=15)

@@ -85,6 +85,14 @@ async def _booking(world: World, role: Role) -> Thing:
     return Thing(answer.json()["id"], parties[role] if role in parties else await world.one(role))
 
 
+async def _movable(world: World, role: Role) -> Thing:
+    patient, doctor = await world.one(Role.PATIENT), await world.one(Role.DOCTOR)
+    first, second = (await free_times(world.api, doctor))[:2]
+    answer = await book(world.api, patient, doctor, first)
+    assert answer.status_code == 201, answer.text
+    return Thing(answer.json()["id"], patient if role is Role.PATIENT else await world.one(role), {"starts_at": second})
+
+
 async def _account(world: World, role: Role) -> Thing:
     return Thing(str((await world.one(Role.PATIENT)).id), await world.one(role))
 
@@ -137,6 +145,7 @@ NAMED: Mapping[str, Rule] = {
     "GET /v1/admin/documents/{id}": Rule(_document, everybodys=frozenset({Role.ADMIN})),
     "GET /v1/bookings/{id}": _BOOKING,
     "POST /v1/bookings/{id}/cancel": _BOOKING,
+    "POST /v1/bookings/{id}/reschedule": Rule(_movable),
     "POST /v1/doctors/{id}/reviews": Rule(_visit),
     "GET /v1/reviews/{id}": Rule(_review),
     "PATCH /v1/reviews/{id}": Rule(_review),

@@ -1,0 +1,113 @@
+"""A day that a doctor gives up: it is closed, then each booking on it is called off, or moved by its patient."""
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from temporalio import workflow
+from temporalio.exceptions import FailureError
+
+from activities.calling_off import CallingOffActivities
+from activities.cancel_day import CancelDayActivities
+from amrutam.domain.calling_off import CallOff, Cause
+from amrutam.domain.cancel_day import Appointment, CancelDay, DayCancelled, OfferMove
+from amrutam.domain.errors import DomainError, InvalidState
+from workflows.policies import WRITE
+from workflows.refusals import refusal_of
+
+# So many bookings are asked at once.
+AT_ONCE = 10
+
+
+@workflow.defn(name="CancelDay")
+class CancelDayWorkflow:
+    """`cancel-day/<id>`: nobody can book the day when it starts to look, so what stands then is all there is.
+
+    It ends where the doctor opens the day again: what stands then stays.
+    """
+
+    def __init__(self) -> None:
+        self._day: DayCancelled | None = None
+        self._refusal: DomainError | None = None
+        self._called_off = 0
+        self._asked = set[UUID]()
+        self._over = set[UUID]()
+
+    @workflow.run
+    async def run(self, command: CancelDay) -> int:
+        """Returns how many bookings were called off."""
+        if day := await self._close(command):
+            await self._clear(day, command)
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self._called_off
+
+    @workflow.update
+    async def outcome(self) -> DayCancelled:
+        """Answer the doctor as soon as the day is closed. Raises the refusal."""
+        await workflow.wait_condition(lambda: self._day is not None or self._refusal is not None)
+        if self._day is None:
+            raise self._refusal or InvalidState()
+        return self._day
+
+    async def _close(self, command: CancelDay) -> DayCancelled | None:
+        try:
+            self._day = await workflow.execute_local_activity_method(
+                CancelDayActivities.close, command, **WRITE.options()
+            )
+        except FailureError as error:
+            refusal = refusal_of(error)
+            if not isinstance(refusal, DomainError):
+                raise
+            self._refusal = refusal
+        return self._day
+
+    async def _clear(self, day: DayCancelled, command: CancelDay) -> None:
+        """Until nothing stands on the day: ask who may choose another time, and call off whose time to do so is up."""
+        while standing := await self._standing(day):
+            answer_by = {each.id: each.answer_by(day.way, day.asked_at) for each in standing}
+            late = [each for each in standing if answer_by[each.id] <= workflow.now()]
+            fresh = [each for each in standing if each not in late and each.id not in self._asked]
+            await _some_at_once([self._offer_move(each, answer_by[each.id], command) for each in fresh])
+            await _some_at_once([self._call_off(each, command) for each in late])
+            self._show(len(standing) - len(late))
+            if not late:
+                await workflow.sleep(min(answer_by.values()) - workflow.now(), summary="patients choose")
+
+    async def _standing(self, day: DayCancelled) -> list[Appointment]:
+        """What is left to be cleared. Who refused once is not asked again: their visit has begun, or is elsewhere."""
+        found = await workflow.execute_activity_method(CancelDayActivities.appointments, day, **WRITE.options())
+        return [each for each in found if each.id not in self._over]
+
+    async def _offer_move(self, appointment: Appointment, answer_by: datetime, command: CancelDay) -> None:
+        self._asked.add(appointment.id)
+        offer = OfferMove(
+            booking_id=appointment.id,
+            starts_at=appointment.starts_at,
+            answer_by=answer_by,
+            cause_id=command.id,
+            actor=command.actor,
+        )
+        await workflow.execute_activity_method(CancelDayActivities.offer_move, offer, **WRITE.options())
+
+    async def _call_off(self, appointment: Appointment, command: CancelDay) -> None:
+        self._over.add(appointment.id)
+        order = CallOff(
+            booking_id=appointment.id,
+            cause=Cause.DOCTOR_AWAY,
+            cause_id=command.id,
+            starts_at=appointment.starts_at,
+            actor=command.actor,
+        )
+        if await workflow.execute_activity_method(CallingOffActivities.call_off, order, **WRITE.options()):
+            self._called_off += 1
+
+    def _show(self, open_offers: int) -> None:
+        words = f"{self._called_off} bookings called off"
+        workflow.set_current_details(f"{words}, {open_offers} patients asked to choose another time")
+
+
+async def _some_at_once(steps: list[Coroutine[Any, Any, None]]) -> None:
+    for start in range(0, len(steps), AT_ONCE):
+        await asyncio.gather(*steps[start : start + AT_ONCE])
