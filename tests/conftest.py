@@ -45,10 +45,10 @@ _LONGEST = {
 def pytest_xdist_auto_num_workers() -> int:
     """How many processes `-n auto` runs the tests in, each with servers of its own.
 
-    One more than there are cores, because most tests wait for something; no more than four, which is what the longest
-    files leave to share.
+    One for each core: each has a whole system behind it, and on a crowded one a request that should take a tenth of a
+    second takes ten. No more than four, which is what the longest files leave to share.
     """
-    return min((os.cpu_count() or 1) + 1, 4)
+    return min(os.cpu_count() or 1, 4)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -93,7 +93,7 @@ class System:
 @pytest.fixture(scope="session")
 async def servers() -> AsyncGenerator[Servers, None]:
     """PostgreSQL, Valkey and Temporal on free ports, with migrations applied and the demo data in."""
-    servers = Servers(scratch_folder(), Ports(), Console())
+    servers = Servers(scratch_folder(), Ports(), Console(), throwaway=True)
     await servers.start()
     try:
         yield servers

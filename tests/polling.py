@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def until(look: Callable[[], Awaitable[T | None]], seconds: float = 20) -> T:
+async def until(look: Callable[[], Awaitable[T | None]], seconds: float = 40) -> T:
     """What `look` finds, as soon as it finds something. Raises TimeoutError."""
     deadline = time.monotonic() + seconds
     while True:

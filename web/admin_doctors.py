@@ -152,19 +152,10 @@ async def _decide(call: Call, doctor_id: UUID, command: DecideVerification) -> S
         registration_valid_until=command.registration_valid_until,
         actor=actor,
     )
-    workflow_id = f"verification/{submission.id}"
-
-    async def ask(operation_id: UUID) -> Submission:
-        handle = call.services.temporal.get_workflow_handle_for(VerificationWorkflow.run, workflow_id)
-        return await handle.execute_update(
-            VerificationWorkflow.decide,
-            decision,
-            id=str(operation_id),
-            rpc_timeout=call.services.settings.temporal_timeout,
-        )
-
     try:
-        return await commands.outcome(call, Submission, workflow_id, ask)
+        return await commands.update(
+            call, Submission, f"verification/{submission.id}", VerificationWorkflow.decide, decision
+        )
     except commands.Unknown:
         raise errors.OperationInProgress from None
     except commands.WorkflowGone:

@@ -1,5 +1,6 @@
 """Bookings over HTTP."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 from uuid import UUID
@@ -131,19 +132,7 @@ async def list_own(call: Call, query: BookingQuery) -> Answer:
 )
 async def cancel(call: Call, id: UUID, command: CancelRequest) -> Answer:
     """Give the time back; it can be booked again at once."""
-    async with call.services.db.connection() as db:
-        booking = await bookings_storage.find(db, id)
-    if booking is None:
-        raise await _no_row_yet(call, id)
-    side = _side(call, booking)
-    try:
-        booking = await give_back(call, booking, side, command)
-    except commands.Unknown:
-        raise errors.OperationInProgress from None
-    except commands.WorkflowGone:
-        raise await _over(call, id) from None
-    view = await seen(call, booking, side, now=outcome_time(booking))
-    return Answer(view, etag=version_tag(booking.version))
+    return await _changed(call, id, lambda booking, side: give_back(call, booking, side, command))
 
 
 @bookings.route(
@@ -172,13 +161,18 @@ async def reschedule(call: Call, id: UUID, command: RescheduleRequest) -> Answer
     It is moved or stays where it is: the old time is given up only together with the new one being yours. A hold ends
     when it would have ended.
     """
+    return await _changed(call, id, lambda booking, side: move(call, booking, side, command))
+
+
+async def _changed(call: Call, id: UUID, change: Callable[[Booking, Role], Awaitable[Booking]]) -> Answer:
+    """The booking as its workflow has changed it."""
     async with call.services.db.connection() as db:
         booking = await bookings_storage.find(db, id)
     if booking is None:
         raise await _no_row_yet(call, id)
     side = _side(call, booking)
     try:
-        booking = await move(call, booking, side, command)
+        booking = await change(booking, side)
     except commands.Unknown:
         raise errors.OperationInProgress from None
     except commands.WorkflowGone:
@@ -228,7 +222,7 @@ async def _record(call: Call, booking_id: UUID) -> Operation | None:
 
 
 async def _over(call: Call, booking_id: UUID) -> errors.DomainError:
-    """Why a booking whose workflow has ended cannot be cancelled."""
+    """Why a booking whose workflow has ended cannot be changed."""
     async with call.services.db.connection() as db:
         booking = await bookings_storage.find(db, booking_id)
     try:

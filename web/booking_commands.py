@@ -1,15 +1,11 @@
 """What a client may ask of a booking, and how its workflow is asked."""
 
+from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic import Field
-from temporalio.client import WithStartWorkflowOperation
-from temporalio.common import (
-    SearchAttributePair,
-    TypedSearchAttributes,
-    WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
-)
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.workflow import UpdateMethodMultiParam
 
 from amrutam.crypto import place
 from amrutam.domain.audit import Actor
@@ -23,6 +19,8 @@ from amrutam.temporal import BOOKINGS_QUEUE, DOCTOR_ID, PATIENT_ID, STARTS_AT
 from web import commands
 from web.context import Call
 from workflows.booking import BookingWorkflow
+
+C = TypeVar("C", bound=Message)
 
 
 class BookSlot(Message):
@@ -67,31 +65,29 @@ async def start(call: Call, command: BookSlot) -> Booking:
 
 
 async def _ask(call: Call, claim: ClaimTime) -> Booking:
-    workflow_id = f"booking/{claim.booking_id}"
     claim = claim.model_copy(update={"actor": await _carried(call, claim.actor.role, claim.patient_id)})
-
-    async def ask(operation_id: UUID) -> Booking:
-        start = _start_operation(workflow_id, claim)
-        try:
-            return await call.services.temporal.execute_update_with_start_workflow(
-                BookingWorkflow.outcome,
-                start_workflow_operation=start,
-                id=str(operation_id),
-                rpc_timeout=call.services.settings.temporal_timeout,
-            )
-        except BaseException:
-            await commands.forget_handle(start)
-            raise
-
+    start = commands.Start(
+        BookingWorkflow.run,
+        claim,
+        f"booking/{claim.booking_id}",
+        BOOKINGS_QUEUE,
+        f"{claim.mode} visit, {claim.starts_at:%Y-%m-%d %H:%M} UTC",
+        TypedSearchAttributes(
+            [
+                SearchAttributePair(DOCTOR_ID, str(claim.doctor_id)),
+                SearchAttributePair(PATIENT_ID, str(claim.patient_id)),
+                SearchAttributePair(STARTS_AT, claim.starts_at),
+            ]
+        ),
+    )
     try:
-        return await commands.outcome(call, Booking, workflow_id, ask)
+        return await commands.start(call, Booking, start, BookingWorkflow.outcome)
     finally:  # taken or lost: what this process remembers of the doctor's times may have changed
         call.services.cache.forget(slots_group(claim.doctor_id))
 
 
 async def give_back(call: Call, booking: Booking, side: Role, command: CancelRequest) -> Booking:
     """Ask the booking's workflow to cancel. Raises as `commands.outcome` does."""
-    workflow_id = f"booking/{booking.id}"
     bound_to = place("bookings", booking.id, "cancellation_reason")
     request = CancelBooking(
         operation_id=call.required_operation.id,
@@ -99,59 +95,27 @@ async def give_back(call: Call, booking: Booking, side: Role, command: CancelReq
         reason=await _sealed(call, booking.patient_id, command.reason, bound_to),
         actor=await _carried(call, side, booking.patient_id),
     )
-
-    async def ask(operation_id: UUID) -> Booking:
-        return await call.services.temporal.get_workflow_handle_for(BookingWorkflow.run, workflow_id).execute_update(
-            BookingWorkflow.cancel, request, id=str(operation_id), rpc_timeout=call.services.settings.temporal_timeout
-        )
-
-    try:
-        return await commands.outcome(call, Booking, workflow_id, ask)
-    finally:
-        call.services.cache.forget(slots_group(booking.doctor_id))
+    return await _update(call, booking, BookingWorkflow.cancel, request)
 
 
 async def move(call: Call, booking: Booking, side: Role, command: RescheduleRequest) -> Booking:
     """Ask the booking's workflow to have it at another time. Raises as `commands.outcome` does."""
-    workflow_id = f"booking/{booking.id}"
     request = MoveBooking(
         operation_id=call.required_operation.id,
         booking_id=booking.id,
         starts_at=command.starts_at,
         actor=await _carried(call, side, booking.patient_id),
     )
+    return await _update(call, booking, BookingWorkflow.reschedule, request)
 
-    async def ask(operation_id: UUID) -> Booking:
-        return await call.services.temporal.get_workflow_handle_for(BookingWorkflow.run, workflow_id).execute_update(
-            BookingWorkflow.reschedule,
-            request,
-            id=str(operation_id),
-            rpc_timeout=call.services.settings.temporal_timeout,
-        )
 
+async def _update(
+    call: Call, booking: Booking, update: UpdateMethodMultiParam[[Any, C], Booking], command: C
+) -> Booking:
     try:
-        return await commands.outcome(call, Booking, workflow_id, ask)
+        return await commands.update(call, Booking, f"booking/{booking.id}", update, command)
     finally:
         call.services.cache.forget(slots_group(booking.doctor_id))
-
-
-def _start_operation(workflow_id: str, claim: ClaimTime) -> WithStartWorkflowOperation[BookingWorkflow, str]:
-    return WithStartWorkflowOperation(
-        BookingWorkflow.run,
-        claim,
-        id=workflow_id,
-        task_queue=BOOKINGS_QUEUE,
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-        search_attributes=TypedSearchAttributes(
-            [
-                SearchAttributePair(DOCTOR_ID, str(claim.doctor_id)),
-                SearchAttributePair(PATIENT_ID, str(claim.patient_id)),
-                SearchAttributePair(STARTS_AT, claim.starts_at),
-            ]
-        ),
-        static_summary=f"{claim.mode} visit, {claim.starts_at:%Y-%m-%d %H:%M} UTC",
-    )
 
 
 async def _refuse_what_is_bound_to_fail(call: Call, claim: ClaimTime) -> None:

@@ -1,10 +1,6 @@
 """A doctor gives up a day."""
 
-from uuid import UUID
-
 from pydantic import Field
-from temporalio.client import WithStartWorkflowOperation
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
 from amrutam.domain import errors
 from amrutam.domain.cancel_day import CancelDay, DayCancelled, Way, check_date
@@ -72,30 +68,14 @@ async def _start(call: Call, command: CancelDayRequest) -> DayCancelled:
     async with call.services.db.connection() as db:
         actor = await audit.carried(db, call.actor, call.user_id)
     order = CancelDay(id=operation.id, doctor_id=call.user_id, date=command.date, way=command.bookings, actor=actor)
-    workflow_id = f"cancel-day/{operation.id}"
-
-    async def ask(operation_id: UUID) -> DayCancelled:
-        start: WithStartWorkflowOperation[CancelDayWorkflow, int] = WithStartWorkflowOperation(
-            CancelDayWorkflow.run,
-            order,
-            id=workflow_id,
-            task_queue=BACKGROUND_QUEUE,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-            static_summary=f"A doctor gives up {command.date}",
-        )
-        try:
-            return await call.services.temporal.execute_update_with_start_workflow(
-                CancelDayWorkflow.outcome,
-                start_workflow_operation=start,
-                id=str(operation_id),
-                rpc_timeout=call.services.settings.temporal_timeout,
-            )
-        except BaseException:
-            await commands.forget_handle(start)
-            raise
-
+    start = commands.Start(
+        CancelDayWorkflow.run,
+        order,
+        f"cancel-day/{order.id}",
+        BACKGROUND_QUEUE,
+        f"A doctor gives up {command.date}",
+    )
     try:
-        return await commands.outcome(call, DayCancelled, workflow_id, ask)
+        return await commands.start(call, DayCancelled, start, CancelDayWorkflow.outcome)
     finally:
         call.services.cache.forget(slots_group(call.user_id))

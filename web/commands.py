@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 import structlog
@@ -14,8 +14,11 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
+from temporalio.common import TypedSearchAttributes, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
+from temporalio.types import MethodAsyncSingleParam
+from temporalio.workflow import UpdateMethodMultiParam
 
 from amrutam.domain.common import Message
 from amrutam.domain.errors import DomainError, Unavailable
@@ -24,6 +27,8 @@ from web.context import Call
 from workflows.refusals import refusal_of
 
 M = TypeVar("M", bound=Message)
+C = TypeVar("C", bound=Message)
+W = TypeVar("W")
 
 _LOOK = timedelta(seconds=1)
 # So that the server's own answer to a time-out is met where there is one.
@@ -73,7 +78,67 @@ async def outcome(call: Call, model: type[M], workflow_id: str, ask: Callable[[U
         raise Unavailable from None
 
 
-async def forget_handle(start: WithStartWorkflowOperation[Any, Any]) -> None:
+class Start(NamedTuple, Generic[W, C]):
+    """A workflow that is to be started once, with what it is given and how people find it."""
+
+    run: MethodAsyncSingleParam[W, C, Any]
+    command: C
+    workflow_id: str
+    queue: str
+    summary: str
+    search_attributes: TypedSearchAttributes | None = None
+
+    def operation(self) -> WithStartWorkflowOperation[W, Any]:
+        """Started, joined while it runs, and never run a second time under the same id."""
+        return WithStartWorkflowOperation(
+            self.run,
+            self.command,
+            id=self.workflow_id,
+            task_queue=self.queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            search_attributes=self.search_attributes,
+            static_summary=self.summary,
+        )
+
+
+async def start(call: Call, model: type[M], start: Start[W, C], update: UpdateMethodMultiParam[[W], M]) -> M:
+    """Start a workflow, or join it, and wait for what it answers to `update`. Raises as `outcome` does."""
+
+    async def ask(operation_id: UUID) -> M:
+        operation = start.operation()
+        try:
+            return await call.services.temporal.execute_update_with_start_workflow(
+                update,
+                start_workflow_operation=operation,
+                id=str(operation_id),
+                rpc_timeout=call.services.settings.temporal_timeout,
+            )
+        except BaseException:
+            await _forget_handle(operation)
+            raise
+
+    return await outcome(call, model, start.workflow_id, ask)
+
+
+async def update(
+    call: Call,
+    model: type[M],
+    workflow_id: str,
+    update: UpdateMethodMultiParam[[Any, C], M],
+    command: C,
+) -> M:
+    """What a workflow that runs answers to an update. Raises as `outcome` does."""
+
+    async def ask(operation_id: UUID) -> M:
+        handle = call.services.temporal.get_workflow_handle(workflow_id)
+        timeout = call.services.settings.temporal_timeout
+        return await handle.execute_update(update, command, id=str(operation_id), rpc_timeout=timeout)
+
+    return await outcome(call, model, workflow_id, ask)
+
+
+async def _forget_handle(start: WithStartWorkflowOperation[Any, Any]) -> None:
     """Take note of a start that failed: its failure waits for who wants the handle, and is logged where nobody does."""
     with contextlib.suppress(Exception):
         async with asyncio.timeout(0):

@@ -5,8 +5,9 @@ from collections.abc import AsyncGenerator, Hashable
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
-# Longer than a booking takes. Past it the wait is worth less than the try.
-WAIT_SECONDS = 1.0
+# Longer than a booking takes, also where the machine is crowded: there, what a storm asks of Temporal is worst. Past it
+# the wait is worth less than the try.
+WAIT_SECONDS = 3.0
 
 
 class Gate:

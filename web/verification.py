@@ -1,10 +1,5 @@
 """A doctor's own verification: submitted, answered, looked at."""
 
-from uuid import UUID
-
-from temporalio.client import WithStartWorkflowOperation
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-
 from amrutam.domain import errors
 from amrutam.domain.common import Role
 from amrutam.domain.documents import Purpose
@@ -102,56 +97,23 @@ async def _submit(call: Call, command: SubmitVerification) -> Submission:
         )
     if operation.outcome is None and earlier.state is not State.MORE_WANTED:
         raise InvalidState("What you submitted before is not decided yet.")
-    return await _answer(
-        call,
-        AnswerMore(
-            operation_id=operation.id,
-            submission_id=earlier.id,
-            registration_valid_until=command.registration_valid_until,
-            documents=command.documents,
-            note=note,
-            actor=actor,
-        ),
+    answer = AnswerMore(
+        operation_id=operation.id,
+        submission_id=earlier.id,
+        registration_valid_until=command.registration_valid_until,
+        documents=command.documents,
+        note=note,
+        actor=actor,
     )
+    return await commands.update(call, Submission, f"verification/{earlier.id}", VerificationWorkflow.answer, answer)
 
 
 async def _start(call: Call, command: Submit) -> Submission:
-    workflow_id = f"verification/{command.id}"
-
-    async def ask(operation_id: UUID) -> Submission:
-        start: WithStartWorkflowOperation[VerificationWorkflow, str] = WithStartWorkflowOperation(
-            VerificationWorkflow.run,
-            command,
-            id=workflow_id,
-            task_queue=BACKGROUND_QUEUE,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-            static_summary="Verification of a doctor",
-        )
-        try:
-            return await call.services.temporal.execute_update_with_start_workflow(
-                VerificationWorkflow.outcome,
-                start_workflow_operation=start,
-                id=str(operation_id),
-                rpc_timeout=call.services.settings.temporal_timeout,
-            )
-        except BaseException:
-            await commands.forget_handle(start)
-            raise
-
-    return await commands.outcome(call, Submission, workflow_id, ask)
-
-
-async def _answer(call: Call, command: AnswerMore) -> Submission:
-    workflow_id = f"verification/{command.submission_id}"
-
-    async def ask(operation_id: UUID) -> Submission:
-        handle = call.services.temporal.get_workflow_handle_for(VerificationWorkflow.run, workflow_id)
-        return await handle.execute_update(
-            VerificationWorkflow.answer,
-            command,
-            id=str(operation_id),
-            rpc_timeout=call.services.settings.temporal_timeout,
-        )
-
-    return await commands.outcome(call, Submission, workflow_id, ask)
+    start = commands.Start(
+        VerificationWorkflow.run,
+        command,
+        f"verification/{command.id}",
+        BACKGROUND_QUEUE,
+        "Verification of a doctor",
+    )
+    return await commands.start(call, Submission, start, VerificationWorkflow.outcome)

@@ -4,7 +4,6 @@ import asyncio
 from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import FailureError
 
 from activities.booking import BookingActivities
 from amrutam.domain.booking import NEXT, UNPAID, Booking, CancelBooking, ClaimTime, MoveBooking, Status
@@ -13,7 +12,7 @@ from amrutam.domain.cancel_day import OfferMove
 from amrutam.domain.errors import DomainError, InvalidState
 from amrutam.temporal import BOOKING_STATUS, STARTS_AT
 from workflows.policies import WRITE
-from workflows.refusals import refusal_of
+from workflows.refusals import or_refusal
 
 
 @workflow.defn(name="Booking")
@@ -114,16 +113,12 @@ class BookingWorkflow:
     async def _claim(self, command: ClaimTime) -> Booking | None:
         """The booking as it was made; None where it was refused."""
         async with self._one_at_a_time:
-            try:
-                booking = await workflow.execute_local_activity_method(
-                    BookingActivities.claim, command, **WRITE.options()
-                )
-            except FailureError as error:
-                refusal = refusal_of(error)
-                if not isinstance(refusal, DomainError):
-                    raise
-                self._refusal = refusal
-                self._show(f"Refused: {refusal.code}")
+            booking = await or_refusal(
+                workflow.execute_local_activity_method(BookingActivities.claim, command, **WRITE.options())
+            )
+            if isinstance(booking, DomainError):
+                self._refusal = booking
+                self._show(f"Refused: {booking.code}")
                 return None
             self._claimed = booking
             self._move_to(booking, "Time held, payment is due" if booking.expires_at else "Confirmed")

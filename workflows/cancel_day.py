@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from temporalio import workflow
-from temporalio.exceptions import FailureError
 
 from activities.calling_off import CallingOffActivities
 from activities.cancel_day import CancelDayActivities
@@ -15,7 +14,7 @@ from amrutam.domain.calling_off import CallOff, Cause
 from amrutam.domain.cancel_day import Appointment, CancelDay, DayCancelled, OfferMove
 from amrutam.domain.errors import DomainError, InvalidState
 from workflows.policies import WRITE
-from workflows.refusals import refusal_of
+from workflows.refusals import or_refusal
 
 # So many bookings are asked at once.
 AT_ONCE = 10
@@ -52,15 +51,13 @@ class CancelDayWorkflow:
         return self._day
 
     async def _close(self, command: CancelDay) -> DayCancelled | None:
-        try:
-            self._day = await workflow.execute_local_activity_method(
-                CancelDayActivities.close, command, **WRITE.options()
-            )
-        except FailureError as error:
-            refusal = refusal_of(error)
-            if not isinstance(refusal, DomainError):
-                raise
-            self._refusal = refusal
+        day = await or_refusal(
+            workflow.execute_local_activity_method(CancelDayActivities.close, command, **WRITE.options())
+        )
+        if isinstance(day, DomainError):
+            self._refusal = day
+        else:
+            self._day = day
         return self._day
 
     async def _clear(self, day: DayCancelled, command: CancelDay) -> None:

@@ -3,7 +3,8 @@
 A refusal is final and expected: it is not retried and is marked BENIGN, so that it counts as no failure in metrics.
 """
 
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from temporalio import activity, workflow
@@ -19,6 +20,8 @@ from temporalio.worker import (
 )
 
 from amrutam.domain.errors import DomainError, Refused
+
+T = TypeVar("T")
 
 
 def encode(error: DomainError) -> ApplicationError:
@@ -43,6 +46,17 @@ def refusal_of(error: BaseException) -> BaseException:
         return Refused.model_validate(failure.details[0]).error()
     except (ValidationError, LookupError):
         return error
+
+
+async def or_refusal(step: Awaitable[T]) -> T | DomainError:
+    """What an activity gives, or the domain error with which it refused. Raises any other failure."""
+    try:
+        return await step
+    except FailureError as error:
+        refusal = refusal_of(error)
+        if isinstance(refusal, DomainError):
+            return refusal
+        raise
 
 
 class RefusalInterceptor(Interceptor):

@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from temporalio import workflow
-from temporalio.exceptions import FailureError
 
 from activities.verification import Lapse, VerificationActivities
 from amrutam.domain.errors import DomainError, InvalidState
@@ -24,7 +23,7 @@ from amrutam.domain.verification import (
     valid_until,
 )
 from workflows.policies import WRITE
-from workflows.refusals import refusal_of
+from workflows.refusals import or_refusal
 
 _WORDS = {
     State.PENDING: "Waits for an administrator",
@@ -91,16 +90,12 @@ class VerificationWorkflow:
         self._now.check_may_become(DECIDED[command.decision])
 
     async def _submit(self, command: Submit) -> bool:
-        try:
-            submission = await workflow.execute_local_activity_method(
-                VerificationActivities.submit, command, **WRITE.options()
-            )
-        except FailureError as error:
-            refusal = refusal_of(error)
-            if not isinstance(refusal, DomainError):
-                raise
-            self._refusal = refusal
-            self._show(f"Refused: {refusal.code}")
+        submission = await or_refusal(
+            workflow.execute_local_activity_method(VerificationActivities.submit, command, **WRITE.options())
+        )
+        if isinstance(submission, DomainError):
+            self._refusal = submission
+            self._show(f"Refused: {submission.code}")
             return False
         self._move_to(submission)
         return True

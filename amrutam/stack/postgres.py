@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import asyncpg
@@ -57,6 +58,8 @@ SETTINGS = {
     "log_parameter_max_length": "0",
     "log_parameter_max_length_on_error": "0",
 }
+# Of a cluster that is deleted after its use: it outlives the death of any process, but not of the machine.
+THROWAWAY = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "256MB"}
 
 
 class Postgres(Part):
@@ -67,8 +70,9 @@ class Postgres(Part):
     stop_signals = (signal.SIGINT, signal.SIGQUIT)  # fast, then immediate: that one recovers at the next start
     ready_seconds = RECOVERY_SECONDS
 
-    def __init__(self, folders: Folders, port: int) -> None:
+    def __init__(self, folders: Folders, port: int, *, throwaway: bool = False) -> None:
         super().__init__(folders, port)
+        self._settings = SETTINGS | (THROWAWAY if throwaway else {})
         self._passwords: dict[str, str] = {}
 
     def url(self, role: str, database: str = DATABASE) -> str:
@@ -95,7 +99,7 @@ class Postgres(Part):
         self._passwords = _passwords(root / "postgres.json")
         if not data.exists():
             await asyncio.to_thread(_initdb, programs / "initdb", data, account, self._passwords[SUPERUSER])
-        (data / "postgresql.conf").write_text(_configuration(self.port))
+        (data / "postgresql.conf").write_text(_configuration({**self._settings, "port": str(self.port)}))
         command = [str(programs / "postgres"), "-D", str(data)]
         return self._program(command, folder=home, environment={"LC_ALL": "C"}, account=account)
 
@@ -181,7 +185,6 @@ def _initdb(initdb: Path, data: Path, account: Account | None, password: str) ->
     fresh.rename(data)
 
 
-def _configuration(port: int) -> str:
+def _configuration(settings: Mapping[str, str]) -> str:
     """The whole `postgresql.conf`, written at every start: settings live here, not in the data folder."""
-    settings = {**SETTINGS, "port": str(port)}
     return "".join(f"{name} = '{value}'\n" for name, value in settings.items())

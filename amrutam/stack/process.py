@@ -134,8 +134,10 @@ class Process:
 
     def _note_pid(self, pid: int) -> None:
         program = self.program
-        started = psutil.Process(pid).create_time()
-        executable = psutil.Process(pid).exe()
+        try:
+            started, executable = psutil.Process(pid).create_time(), psutil.Process(pid).exe()
+        except psutil.NoSuchProcess:  # it has ended already, which `until` tells with its last words
+            return
         note = _Note(program.name, pid, started, executable, list(program.stop_signals), program.patience)
         program.pid_file.write_text(json.dumps(asdict(note)))
 

@@ -88,10 +88,14 @@ class Servers:
         ui: bool = False,
         external: External | None = None,
         wanted: Sequence[Wanted] = (),
+        throwaway: bool = False,
     ) -> None:
-        """`wanted`: further ports that must be free, so that this is known before anything is built or started."""
+        """`wanted`: further ports that must be free, so that this is known before anything is built or started.
+
+        `throwaway`: the data need not survive the machine, so nothing waits for its disk.
+        """
         self.folders = Folders(folder)
-        self.postgres = Postgres(self.folders, ports.postgres)
+        self.postgres = Postgres(self.folders, ports.postgres, throwaway=throwaway)
         self.valkey = Valkey(self.folders, ports.valkey)
         self.temporal: Temporal | None = None
         self._ports = ports

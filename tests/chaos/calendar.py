@@ -93,6 +93,23 @@ class Calendar:
                 after.made[booking] = Made(ask.patient, slot.span, after.claim(slot), ask.mode)
         return after
 
+    def after_moving(self, booking: UUID, ask: Book, answer: str) -> "Calendar | None":
+        """The calendar after a booking was to be moved to what `ask` says, if that explains the answer.
+
+        It is in nobody's way, least of all its own.
+        """
+        made = self.made[booking]
+        if made.span.starts_at == ask.starts_at:
+            return self if answer == "invalid_state" else None
+        slot = {slot.starts_at: slot for slot in self.hours_offer()}.get(ask.starts_at)
+        after = replace(self, made={each: kept for each, kept in self.made.items() if each != booking})
+        if after.expected(ask, slot) != answer:
+            return None
+        if answer != CONFIRMED or slot is None:
+            return self
+        after.made[booking] = Made(ask.patient, slot.span, after.claim(slot), ask.mode)
+        return after
+
     def claim(self, slot: Slot) -> Span:
         """The slot with its buffers."""
         before, behind = self.hours.buffer_before_minutes, self.hours.buffer_after_minutes

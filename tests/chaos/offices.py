@@ -47,6 +47,10 @@ class Office(Protocol):
         """What came of it."""
         ...
 
+    async def move(self, booking: UUID, ask: Book) -> str:
+        """Have it at another time; its status, or the code of the refusal."""
+        ...
+
     async def cancel(self, booking: UUID, patient: UUID) -> None:
         """Give the time back."""
         ...
@@ -96,6 +100,12 @@ class Storage:
             return Told(ask, refusal.code, None)
         return Told(ask, booking.status, booking.id)
 
+    async def move(self, booking: UUID, ask: Book) -> str:
+        try:
+            return (await self._desk.move(booking, ask.patient, ask.starts_at)).status
+        except DomainError as refusal:
+            return refusal.code
+
     async def cancel(self, booking: UUID, patient: UUID) -> None:
         await self._desk.cancel(booking, patient)
 
@@ -140,6 +150,11 @@ class OverHttp:
         told = await self._api.post("/v1/bookings", json=wish, headers=self._patients[ask.patient].writing())
         body = told.json()
         return Told(ask, body["code"], None) if told.is_error else Told(ask, body["status"], UUID(body["id"]))
+
+    async def move(self, booking: UUID, ask: Book) -> str:
+        wish, headers = {"starts_at": ask.starts_at.isoformat()}, self._patients[ask.patient].writing()
+        told = await self._api.post(f"/v1/bookings/{booking}/reschedule", json=wish, headers=headers)
+        return told.json()["code" if told.is_error else "status"]
 
     async def cancel(self, booking: UUID, patient: UUID) -> None:
         headers = self._patients[patient].writing()

@@ -141,6 +141,18 @@ class Changes(RuleBasedStateMachine):
 
     @precondition(lambda self: self.calendar.made)
     @rule()
+    def move(self) -> None:
+        """One of them is for another time, as far as that one is free without it."""
+        booking, made = self.chance.random.choice(list(self.calendar.made.items()))
+        wish = self.chance.wish(self.calendar, self.patients)
+        ask = wish._replace(patient=made.patient, mode=made.mode)
+        told = self.wait(self.office.move(booking, ask))
+        after = self.calendar.after_moving(booking, ask, told)
+        assert after is not None, (ask, told)
+        self.calendar = after
+
+    @precondition(lambda self: self.calendar.made)
+    @rule()
     def cancel(self) -> None:
         """A time comes back, with whatever hours stand now."""
         booking = self.chance.random.choice(list(self.calendar.made))

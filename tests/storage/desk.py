@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from activities.booking import BookingActivities
 from amrutam.crypto import OPERATIONS, Keyring
 from amrutam.domain.audit import Actor
-from amrutam.domain.booking import Booking, CancelBooking, ClaimTime, HoldLimits
+from amrutam.domain.booking import Booking, CancelBooking, ClaimTime, HoldLimits, MoveBooking
 from amrutam.domain.common import Mode, Role
 from amrutam.ids import new_id
 from amrutam.storage import operations
@@ -29,7 +29,7 @@ class _NoLock(Lock):
 
 
 class Desk:
-    """Books and cancels at the moment that `now` tells. What is left at the end should be cancelled by `clear`."""
+    """Books, moves and cancels at the moment that `now` tells. What is left in the end, `clear` cancels."""
 
     def __init__(self, db: Database, redis: Redis, keyring: Keyring, now: Callable[[], datetime]) -> None:
         self._db, self._keys = db, keyring.master.sealing(OPERATIONS)
@@ -57,6 +57,13 @@ class Desk:
         booking = await self._steps.cancel(command)
         del self._live[booking_id]
         return booking
+
+    async def move(self, booking_id: UUID, by: UUID, starts_at: datetime) -> Booking:
+        """Raises the refusal."""
+        operation_id = await self._record(by)
+        actor = Actor(id=by, role=Role.PATIENT, request_id="desk")
+        command = MoveBooking(operation_id=operation_id, booking_id=booking_id, starts_at=starts_at, actor=actor)
+        return await self._steps.move(command)
 
     async def clear(self) -> None:
         """Cancel what stands: a live booking without a workflow would be a finding of `verify`."""

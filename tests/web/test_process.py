@@ -77,7 +77,7 @@ async def _serving(arguments: list[str], environment: Mapping[str, str]) -> Asyn
                 except httpx.TransportError:
                     return False
 
-            await until(answers, seconds=30)
+            await until(answers, seconds=60)
         yield running
     finally:
         if running.process.returncode is None:
