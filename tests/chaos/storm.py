@@ -149,11 +149,15 @@ class Storm:
         while not self._over.is_set():
             doctor = self._random.choice(doctors)
             day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=2)
-            starts_at = day + timedelta(minutes=15 * self._random.randrange(96))
-            body = {"doctor_id": str(doctor.id), "starts_at": starts_at.isoformat(), "mode": "video", "reason": "storm"}
+            wanted, other = ((day + timedelta(minutes=15 * self._random.randrange(96))).isoformat() for _ in range(2))
+            body = {"doctor_id": str(doctor.id), "starts_at": wanted, "mode": "video", "reason": "storm"}
             answer = await self._insist(http, patient, "/v1/bookings", body)
-            if answer and answer.status_code == 201 and self._random.random() < 0.5:
-                await self._insist(http, patient, f"/v1/bookings/{answer.json()['id']}/cancel", {})
+            if answer and answer.status_code == 201:
+                booking = f"/v1/bookings/{answer.json()['id']}"
+                if self._random.random() < 0.4:
+                    await self._insist(http, patient, f"{booking}/reschedule", {"starts_at": other})
+                if self._random.random() < 0.5:
+                    await self._insist(http, patient, f"{booking}/cancel", {})
             await asyncio.sleep(self._random.uniform(0, 0.2))
 
     async def _insist(
