@@ -97,6 +97,13 @@ class People:
             token = await self._signed_in(db, user_id, frozenset({role}))
         return Person(user_id, email, token)
 
+    async def again(self, person: Person) -> Person:
+        """The same person in a new session: an access token is soon too old for a whole run."""
+        async with self._db.transaction() as db:
+            account = await auth.find(db, person.id)
+            assert account
+            return replace(person, token=await self._signed_in(db, person.id, account.roles))
+
     async def with_factor(self, person: Person) -> Person:
         """The same person with a second factor, in a new session that has just shown it."""
         secret = mfa_rules.secret_of(secrets.token_bytes(mfa_rules.SECRET_BYTES))
