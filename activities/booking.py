@@ -25,7 +25,7 @@ from amrutam.domain.booking import (
     fact,
     fee_for,
 )
-from amrutam.domain.calling_off import CallOff
+from amrutam.domain.calling_off import CallOff, Cause
 from amrutam.domain.cancel_day import MoveOffered, OfferMove
 from amrutam.domain.errors import DomainError, NotFound
 from amrutam.ids import first_id_at
@@ -35,6 +35,10 @@ from amrutam.storage.cache import Cache, slots_group
 from amrutam.storage.lock import Lock
 from amrutam.storage.pool import Connection, Database
 from amrutam.telemetry import BOOKINGS
+
+
+async def _always(_: Connection) -> bool:
+    return True
 
 
 class BookingActivities:
@@ -79,16 +83,17 @@ class BookingActivities:
     @activity.defn(name="booking.move")
     async def move(self, command: MoveBooking) -> Booking:
         """Have it at another time, or leave it where it is. Raises the refusal, which is noted for all who wait."""
-        return await self._once(command.operation_id, lambda db: self._move(db, command))
+        return await self._once(command.operation_id, lambda db: self._move(db, command), told="moved")
 
     @activity.defn(name="booking.offer_move")
     async def offer_move(self, command: OfferMove) -> Booking:
         """Ask the patient to choose another time. One that has ended, or was asked already, stays as it is."""
         async with self._db.transaction() as db:
+            closed = await availability.keep_given_up(db, command.cause_id)
             booking = await bookings.lock(db, command.booking_id)
-            if booking.status not in MOVABLE or booking.move_by == command.answer_by:
+            if not closed or booking.status not in MOVABLE or booking.move_by == command.answer_by:
                 return booking
-            await bookings.ask_to_move(db, booking.id, command.answer_by)
+            await bookings.ask_to_move(db, booking.id, command.answer_by, command.cause_id)
             offered = MoveOffered(
                 subject=booking.id,
                 doctor_id=booking.doctor_id,
@@ -101,13 +106,21 @@ class BookingActivities:
 
     @activity.defn(name="booking.call_off")
     async def call_off(self, command: CallOff) -> Booking:
-        """Give the time back because the clinic calls the visit off. One that has ended stays as it is."""
+        """Give the time back because the clinic calls the visit off. One that has ended stays as it is.
+
+        So does one on a day that its doctor has opened again meanwhile.
+        """
+
+        async def stands(db: Connection) -> bool:
+            return command.cause is not Cause.DOCTOR_AWAY or await availability.keep_given_up(db, command.cause_id)
+
         return await self._end(
             command.booking_id,
             Status.CANCELLED,
             "booking.call_off",
             lambda db, _: bookings.call_off(db, command),
             actor=command.actor,
+            stands=stands,
         )
 
     @activity.defn(name="booking.expire")
@@ -120,14 +133,16 @@ class BookingActivities:
         """Cancel because an operator ended the workflow."""
         return await self._end(booking_id, Status.CANCELLED, "booking.withdraw", bookings.withdraw)
 
-    async def _once(self, operation_id: UUID, work: Callable[[Connection], Awaitable[Booking]]) -> Booking:
-        """As `once` does it, counted."""
+    async def _once(
+        self, operation_id: UUID, work: Callable[[Connection], Awaitable[Booking]], *, told: str | None = None
+    ) -> Booking:
+        """As `once` does it, counted by the state that was reached, or as `told`."""
         try:
             booking = await once(self._db, self._keys, operation_id, Booking, work)
         except DomainError as refusal:
             BOOKINGS.labels(refusal.code).inc()
             raise
-        await self._tell(booking)
+        await self._tell(booking, told)
         return booking
 
     async def _end(
@@ -138,11 +153,13 @@ class BookingActivities:
         change: Callable[[Connection, UUID], Awaitable[None]],
         *,
         actor: Actor | None = None,
+        stands: Callable[[Connection], Awaitable[bool]] = _always,
     ) -> Booking:
-        """End a booking that nobody waits for. One that moved on meanwhile stays as it is."""
+        """End a booking that nobody waits for, if the reason stands. One that moved on meanwhile stays as it is."""
         async with self._db.transaction() as db:
+            is_to_end = await stands(db)
             booking = await bookings.lock(db, booking_id)
-            if status not in NEXT[booking.status]:
+            if not is_to_end or status not in NEXT[booking.status]:
                 return booking
             await change(db, booking_id)
             booking = await self._let_go(db, booking_id)
@@ -184,8 +201,7 @@ class BookingActivities:
         doctor = await availability.for_booking(db, found.doctor_id, command.starts_at)
         before, now = await bookings.lock(db, command.booking_id), self._now()
         before.check_movable(command.starts_at, now)
-        others = [each for each in doctor.booked if each != before.starts_at]
-        slot = doctor._replace(booked=others).slot_at(command.starts_at, before.mode, now=now)
+        slot = doctor.without(before.starts_at).slot_at(command.starts_at, before.mode, now=now)
         wanted = {
             before.doctor_id: claimed_span(doctor.availability, slot),
             before.patient_id: Span(slot.starts_at, slot.ends_at),
@@ -217,7 +233,7 @@ class BookingActivities:
         await events.append(db, fact(booking))
         return booking
 
-    async def _tell(self, booking: Booking) -> None:
+    async def _tell(self, booking: Booking, told: str | None = None) -> None:
         """Count it, and shorten the wait for the relay, which invalidates the cache in any case."""
-        BOOKINGS.labels(booking.status).inc()
+        BOOKINGS.labels(told or booking.status).inc()
         await self._cache.invalidate(slots_group(booking.doctor_id))

@@ -67,7 +67,7 @@ class CancelDayActivities:
         leave = AddException(kind=Kind.LEAVE, starts_at=since, ends_at=until)
         ahead = await availability.exceptions_ahead(db, command.doctor_id, now)
         leave.check(now, calendar.availability.slot_minutes, ahead)
-        await availability.add_exception(db, command.id, command.doctor_id, leave)
+        await availability.give_up(db, command.id, command.doctor_id, command.date, leave)
         await audit.append(db, command.actor, "availability.cancel_day", command.id)
         await events.append(db, AvailabilityChanged(subject=command.doctor_id))
         standing = await bookings.on_closed_day(db, command.id, now)

@@ -19,6 +19,7 @@ from amrutam.domain.verification import (
     Decide,
     Decision,
     Identity,
+    Practice,
     RegistrationLapses,
     State,
     Submission,
@@ -79,13 +80,15 @@ class VerificationActivities:
         return await self._once(command.operation_id, add)
 
     @activity.defn(name="verification.decide")
-    async def decide(self, command: Decide) -> Submission:
-        """Approve, reject, or ask for more. Raises InvalidState, also where the profile is another one by now.
+    async def decide(self, command: Decide) -> Practice:
+        """Approve, reject, or ask for more; returns where that leaves the doctor.
+
+        Raises InvalidState, also where the profile is another one by now.
 
         Raises ValidationFailed for the approval of a registration that has lapsed since it was submitted.
         """
 
-        async def settle(db: Connection) -> Submission:
+        async def settle(db: Connection) -> Practice:
             submission = await self._locked(db, command.submission_id, DECIDED[command.decision])
             if command.decision is Decision.APPROVE:
                 await self._approve(db, submission, command)
@@ -100,11 +103,14 @@ class VerificationActivities:
                     answer_within=within,
                 )
             await audit.append(db, command.actor, f"verification.{command.decision}", submission.id)
-            return await self._moved(db, submission.id)
+            left = await verifications.practice(db, submission.doctor_id)
+            return left.model_copy(update={"submission": await self._moved(db, submission.id)})
 
-        decided = await self._once(command.operation_id, settle)
-        await self._cache.invalidate(doctor_group(decided.doctor_id), slots_group(decided.doctor_id), SEARCH_GROUP)
-        return decided
+        left = await once(self._db, self._keys, command.operation_id, Practice, settle)
+        if left.submission:
+            doctor_id = left.submission.doctor_id
+            await self._cache.invalidate(doctor_group(doctor_id), slots_group(doctor_id), SEARCH_GROUP)
+        return left
 
     @activity.defn(name="verification.remind")
     async def remind(self, submission_id: UUID) -> Submission:

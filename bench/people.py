@@ -36,7 +36,8 @@ AT_ONCE = 1_000
 COPIES = """
 WITH made AS (
     INSERT INTO users (id, email, password_hash, full_name, roles, time_zone, locale)
-    SELECT uuidv7(), 'copy-' || uuidv7() || '@bench.amrutam.test', 'no password', u.full_name, u.roles, u.time_zone, u.locale
+    SELECT uuidv7(), 'copy-' || uuidv7() || '@bench.amrutam.test', 'no password', u.full_name, u.roles, u.time_zone,
+           u.locale
     FROM users u, generate_series(1, $2::int) n WHERE u.id = $1
     RETURNING id
 ), copied AS (

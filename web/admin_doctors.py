@@ -9,10 +9,10 @@ from amrutam.domain.errors import InvalidState
 from amrutam.domain.verification import (
     Decide,
     Decision,
+    Practice,
     PracticeResumed,
     PracticeSuspended,
     Standing,
-    Submission,
     check_valid_until,
 )
 from amrutam.storage import audit, doctor, events
@@ -90,20 +90,19 @@ async def decide(call: Call, id: UUID, command: DecideVerification) -> Answer:
     """
     if id == call.user_id:
         raise errors.Forbidden("Somebody else decides of your own practice.")
-    if command.registration_valid_until:
-        check_valid_until(command.registration_valid_until, call.now)
     match command.decision:
         case Verdict.SUSPEND:
-            await once(call, lambda db: _suspend(call, db, id, command.reason or ""))
+            left = Practice.model_validate_json(
+                await once(call, lambda db: _suspend(call, db, id, command.reason or ""))
+            )
         case Verdict.REINSTATE:
-            await once(call, lambda db: _reinstate(call, db, id))
+            left = Practice.model_validate_json(await once(call, lambda db: _reinstate(call, db, id)))
         case _:
-            await _decide(call, id, command)
+            left = await _decide(call, id, command)
     await call.services.cache.invalidate(doctor_group(id), slots_group(id), SEARCH_GROUP)
     async with call.services.db.connection() as db:
-        practice = await storage.practice(db, id)
         key = await call.services.person_keys.of(db, id)
-    return Answer(PracticeView.of(practice, id, key))
+    return Answer(PracticeView.of(left, id, key))
 
 
 async def _suspend(call: Call, db: Connection, doctor_id: UUID, reason: str) -> bytes:
@@ -116,7 +115,7 @@ async def _suspend(call: Call, db: Connection, doctor_id: UUID, reason: str) -> 
     await audit.append(db, call.actor.because(reason), "doctor.suspend", doctor_id)
     await events.append(db, DoctorChanged(subject=doctor_id, verified=False))
     await events.append(db, PracticeSuspended(subject=doctor_id, by=call.user_id))
-    return b"{}"
+    return await _as_left(db, doctor_id)
 
 
 async def _reinstate(call: Call, db: Connection, doctor_id: UUID) -> bytes:
@@ -128,17 +127,23 @@ async def _reinstate(call: Call, db: Connection, doctor_id: UUID) -> bytes:
     await audit.append(db, call.actor, "doctor.reinstate", doctor_id)
     await events.append(db, DoctorChanged(subject=doctor_id, verified=after.doctor.verified))
     await events.append(db, PracticeResumed(subject=doctor_id))
-    return b"{}"
+    return await _as_left(db, doctor_id)
 
 
-async def _decide(call: Call, doctor_id: UUID, command: DecideVerification) -> Submission:
+async def _as_left(db: Connection, doctor_id: UUID) -> bytes:
+    return (await storage.practice(db, doctor_id)).model_dump_json().encode()
+
+
+async def _decide(call: Call, doctor_id: UUID, command: DecideVerification) -> Practice:
     operation = call.required_operation
+    if operation.outcome is not None:
+        return Practice.model_validate_json(operation.outcome)
+    if command.registration_valid_until:
+        check_valid_until(command.registration_valid_until, call.now)
     async with call.services.db.connection() as db:
         if await doctor.find(db, doctor_id) is None:
             raise errors.NotFound
         submission = await storage.open_of(db, doctor_id)
-        if operation.outcome is not None:
-            return Submission.model_validate_json(operation.outcome)
         if submission is None:
             raise InvalidState("This doctor has submitted nothing that waits for a decision.")
         key = await call.services.person_keys.of(db, doctor_id)
@@ -154,7 +159,7 @@ async def _decide(call: Call, doctor_id: UUID, command: DecideVerification) -> S
     )
     try:
         return await commands.update(
-            call, Submission, f"verification/{submission.id}", VerificationWorkflow.decide, decision
+            call, Practice, f"verification/{submission.id}", VerificationWorkflow.decide, decision
         )
     except commands.Unknown:
         raise errors.OperationInProgress from None

@@ -1,6 +1,6 @@
 """Bookings over HTTP."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 from uuid import UUID
@@ -9,7 +9,7 @@ import structlog
 from pydantic import Field
 
 from amrutam.domain import errors
-from amrutam.domain.booking import Booking, Status
+from amrutam.domain.booking import CANCELLERS, MOVERS, Booking, Status
 from amrutam.domain.common import Instant, Role
 from amrutam.domain.wallclock import CalendarDate
 from amrutam.storage import audit, operations
@@ -132,7 +132,7 @@ async def list_own(call: Call, query: BookingQuery) -> Answer:
 )
 async def cancel(call: Call, id: UUID, command: CancelRequest) -> Answer:
     """Give the time back; it can be booked again at once."""
-    return await _changed(call, id, lambda booking, side: give_back(call, booking, side, command))
+    return await _changed(call, id, CANCELLERS, lambda booking, side: give_back(call, booking, side, command))
 
 
 @bookings.route(
@@ -161,16 +161,20 @@ async def reschedule(call: Call, id: UUID, command: RescheduleRequest) -> Answer
     It is moved or stays where it is: the old time is given up only together with the new one being yours. A hold ends
     when it would have ended.
     """
-    return await _changed(call, id, lambda booking, side: move(call, booking, side, command))
+    return await _changed(call, id, MOVERS, lambda booking, side: move(call, booking, side, command))
 
 
-async def _changed(call: Call, id: UUID, change: Callable[[Booking, Role], Awaitable[Booking]]) -> Answer:
-    """The booking as its workflow has changed it."""
+async def _changed(
+    call: Call, id: UUID, sides: Collection[Role], change: Callable[[Booking, Role], Awaitable[Booking]]
+) -> Answer:
+    """The booking as its workflow has changed it, for those who stand on one of these sides of it."""
     async with call.services.db.connection() as db:
         booking = await bookings_storage.find(db, id)
     if booking is None:
         raise await _no_row_yet(call, id)
     side = _side(call, booking)
+    if side not in sides:  # who has several roles may stand elsewhere than where the route lets them in
+        raise errors.Forbidden
     try:
         booking = await change(booking, side)
     except commands.Unknown:

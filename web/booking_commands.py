@@ -1,5 +1,8 @@
 """What a client may ask of a booking, and how its workflow is asked."""
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -15,6 +18,7 @@ from amrutam.domain.common import Instant, Message, Mode, Prose, Role
 from amrutam.domain.errors import DoctorUnavailable, DomainError
 from amrutam.storage import audit, availability, claims, operations
 from amrutam.storage.cache import slots_group
+from amrutam.storage.pool import Connection
 from amrutam.temporal import BOOKINGS_QUEUE, DOCTOR_ID, PATIENT_ID, STARTS_AT
 from web import commands
 from web.context import Call
@@ -100,6 +104,8 @@ async def give_back(call: Call, booking: Booking, side: Role, command: CancelReq
 
 async def move(call: Call, booking: Booking, side: Role, command: RescheduleRequest) -> Booking:
     """Ask the booking's workflow to have it at another time. Raises as `commands.outcome` does."""
+    if call.required_operation.fresh:
+        await _refuse_a_move_that_is_bound_to_fail(call, booking, command.starts_at)
     request = MoveBooking(
         operation_id=call.required_operation.id,
         booking_id=booking.id,
@@ -119,23 +125,44 @@ async def _update(
 
 
 async def _refuse_what_is_bound_to_fail(call: Call, claim: ClaimTime) -> None:
-    """Spare Temporal a workflow that is bound to lose. Raises the refusal, noted in the record.
+    """Spare Temporal a workflow that is bound to lose. Raises the refusal, noted in the record."""
+    async with _refusals_noted(call) as db:
+        doctor = await _bookable(db, claim.doctor_id, claim.starts_at)
+        slot = doctor.slot_at(claim.starts_at, claim.mode, now=call.now)
+        fee_for(doctor.fees, claim.mode)
+        times = {claim.doctor_id: claimed_span(doctor.availability, slot), claim.patient_id: slot.span}
+        check_free(claim, await claims.overlapping(db, claim.booking_id, times))
+
+
+async def _refuse_a_move_that_is_bound_to_fail(call: Call, booking: Booking, starts_at: datetime) -> None:
+    """Spare the booking's workflow, whose history has an end, a step in vain. Raises the refusal, which is noted."""
+    async with _refusals_noted(call) as db:
+        booking.check_movable(starts_at, call.now)
+        doctor = await _bookable(db, booking.doctor_id, starts_at)
+        slot = doctor.without(booking.starts_at).slot_at(starts_at, booking.mode, now=call.now)
+        times = {booking.doctor_id: claimed_span(doctor.availability, slot), booking.patient_id: slot.span}
+        check_free(booking, await claims.overlapping(db, booking.id, times))
+
+
+async def _bookable(db: Connection, doctor_id: UUID, around: datetime) -> availability.Bookable:
+    doctor = await availability.bookable(db, doctor_id, availability.near(around))
+    if doctor is None:
+        raise DoctorUnavailable(pointer="/doctor_id")
+    return doctor
+
+
+@asynccontextmanager
+async def _refusals_noted(call: Call) -> AsyncGenerator[Connection]:
+    """A connection; a refusal within goes into the operation's record.
 
     A copy of this request may have been quicker: then the record has its outcome, and that is the answer.
     """
-    near = availability.near(claim.starts_at)
     async with call.services.db.connection() as db:
         try:
-            doctor = await availability.bookable(db, claim.doctor_id, near)
-            if doctor is None:
-                raise DoctorUnavailable(pointer="/doctor_id")
-            slot = doctor.slot_at(claim.starts_at, claim.mode, now=call.now)
-            fee_for(doctor.fees, claim.mode)
-            times = {claim.doctor_id: claimed_span(doctor.availability, slot), claim.patient_id: slot.span}
-            check_free(claim, await claims.overlapping(db, claim.booking_id, times))
+            yield db
         except DomainError as refusal:
-            noted = await operations.refuse(db, call.services.operation_keys, claim.booking_id, refusal.refusal())
-            if noted:
+            keys, operation = call.services.operation_keys, call.required_operation
+            if await operations.refuse(db, keys, operation.id, refusal.refusal()):
                 raise
 
 

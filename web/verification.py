@@ -52,7 +52,6 @@ async def submit(call: Call, command: SubmitVerification) -> Answer:
 
     Until it is approved nobody finds or books you; who is verified already stays so while a renewal is looked at.
     """
-    check_valid_until(command.registration_valid_until, call.now)
     try:
         submission = await _submit(call, command)
     except commands.Unknown:
@@ -66,6 +65,9 @@ async def submit(call: Call, command: SubmitVerification) -> Answer:
 
 async def _submit(call: Call, command: SubmitVerification) -> Submission:
     operation = call.required_operation
+    if operation.outcome is not None:
+        return Submission.model_validate_json(operation.outcome)
+    check_valid_until(command.registration_valid_until, call.now)
     async with call.services.db.connection() as db:
         found = await doctor.find(db, call.user_id)
         if found is None:
@@ -95,7 +97,7 @@ async def _submit(call: Call, command: SubmitVerification) -> Submission:
                 actor=actor,
             ),
         )
-    if operation.outcome is None and earlier.state is not State.MORE_WANTED:
+    if earlier.state is not State.MORE_WANTED:
         raise InvalidState("What you submitted before is not decided yet.")
     answer = AnswerMore(
         operation_id=operation.id,

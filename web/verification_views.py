@@ -9,9 +9,8 @@ from pydantic import Field, ValidationInfo, field_validator
 from amrutam.crypto import place
 from amrutam.domain.common import Instant, Message, Prose
 from amrutam.domain.doctor import Doctor
-from amrutam.domain.verification import Standing, State, Submission
+from amrutam.domain.verification import Practice, Standing, State, Submission
 from amrutam.storage.person_keys import DataKey
-from amrutam.storage.verification import Practice
 from web import paging
 
 MOST_DOCUMENTS = 20

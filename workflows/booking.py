@@ -14,6 +14,9 @@ from amrutam.temporal import BOOKING_STATUS, STARTS_AT
 from workflows.policies import WRITE
 from workflows.refusals import or_refusal
 
+# A history takes 2,000 updates, and then not even a cancel. Refusals of a validator are not among them.
+MOST_MOVES = 50
+
 
 @workflow.defn(name="Booking")
 class BookingWorkflow:
@@ -24,6 +27,7 @@ class BookingWorkflow:
         self._booking: Booking | None = None
         self._refusal: DomainError | None = None
         self._one_at_a_time = asyncio.Lock()
+        self._moves = 0
         self._timeline: list[str] = []
 
     @workflow.run
@@ -66,6 +70,7 @@ class BookingWorkflow:
     @workflow.update
     async def reschedule(self, command: MoveBooking) -> Booking:
         """Have it at another time. The same command twice moves once. Raises the refusal: it stays where it was."""
+        self._moves += 1
         await workflow.wait_condition(lambda: self._booking is not None or self._refusal is not None)
         async with self._one_at_a_time:
             booking = await workflow.execute_activity_method(BookingActivities.move, command, **WRITE.options())
@@ -76,6 +81,8 @@ class BookingWorkflow:
 
     @reschedule.validator
     def _may_reschedule(self, command: MoveBooking) -> None:
+        if self._moves >= MOST_MOVES:
+            raise InvalidState(f"This booking was to be moved {MOST_MOVES} times; cancel it and book another time.")
         if self._booking is not None:
             self._booking.check_movable(command.starts_at, workflow.now())
 
@@ -102,6 +109,8 @@ class BookingWorkflow:
         async with self._one_at_a_time:
             self._now.check_is_for(command.starts_at)
             booking = await workflow.execute_activity_method(BookingActivities.call_off, command, **WRITE.options())
+            if booking.status is not Status.CANCELLED:
+                raise InvalidState("It stands: what it was to be called off for is so no more.")
             self._move_to(booking, f"Called off by the clinic: {command.cause.replace('_', ' ')}")
             return booking
 
@@ -168,8 +177,10 @@ class BookingWorkflow:
                     timeout_summary="visit is due",
                 )
             except TimeoutError:
-                self._show("The visit is due")
-                return
+                await workflow.wait_condition(workflow.all_handlers_finished)  # one of them may have moved it
+                if self._now.starts_at == starts_at:
+                    self._show("The visit is due")
+                    return
 
     @property
     def _now(self) -> Booking:

@@ -1,9 +1,7 @@
 """A day that a doctor gives up: it is closed, then each booking on it is called off, or moved by its patient."""
 
-import asyncio
-from collections.abc import Coroutine
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from temporalio import workflow
@@ -13,11 +11,9 @@ from activities.cancel_day import CancelDayActivities
 from amrutam.domain.calling_off import CallOff, Cause
 from amrutam.domain.cancel_day import Appointment, CancelDay, DayCancelled, OfferMove
 from amrutam.domain.errors import DomainError, InvalidState
-from workflows.policies import WRITE
+from workflows.policies import ASK, WRITE
 from workflows.refusals import or_refusal
-
-# So many bookings are asked at once.
-AT_ONCE = 10
+from workflows.rounds import FIRST_PAUSE, ask_all, longer
 
 
 @workflow.defn(name="CancelDay")
@@ -61,24 +57,32 @@ class CancelDayWorkflow:
         return self._day
 
     async def _clear(self, day: DayCancelled, command: CancelDay) -> None:
-        """Until nothing stands on the day: ask who may choose another time, and call off whose time to do so is up."""
+        """Until nothing stands on the day: call off whose time to choose is up, and ask who may choose another one."""
+        pause = FIRST_PAUSE
         while standing := await self._standing(day):
             answer_by = {each.id: each.answer_by(day.way, day.asked_at) for each in standing}
             late = [each for each in standing if answer_by[each.id] <= workflow.now()]
             fresh = [each for each in standing if each not in late and each.id not in self._asked]
-            await _some_at_once([self._offer_move(each, answer_by[each.id], command) for each in fresh])
-            await _some_at_once([self._call_off(each, command) for each in late])
+            called_off = await ask_all({each.id: partial(self._call_off, each, command) for each in late})
+            offers = {each.id: partial(self._offer_move, each, answer_by[each.id], command) for each in fresh}
+            offered = await ask_all(offers)
+            self._over |= called_off.keys()
+            self._asked |= offered.keys()
+            self._called_off += sum(called_off.values())
             self._show(len(standing) - len(late))
-            if not late:
-                await workflow.sleep(min(answer_by.values()) - workflow.now(), summary="patients choose")
+            wake = [answer_by[each.id] for each in standing if each not in late]
+            if len(called_off) + len(offered) < len(late) + len(fresh):  # who did not answer is asked again
+                wake.append(workflow.now() + pause)
+                pause = longer(pause)
+            if wake:
+                await workflow.sleep(max(min(wake) - workflow.now(), timedelta(0)), summary="patients choose")
 
     async def _standing(self, day: DayCancelled) -> list[Appointment]:
         """What is left to be cleared. Who refused once is not asked again: their visit has begun, or is elsewhere."""
         found = await workflow.execute_activity_method(CancelDayActivities.appointments, day, **WRITE.options())
         return [each for each in found if each.id not in self._over]
 
-    async def _offer_move(self, appointment: Appointment, answer_by: datetime, command: CancelDay) -> None:
-        self._asked.add(appointment.id)
+    async def _offer_move(self, appointment: Appointment, answer_by: datetime, command: CancelDay) -> bool:
         offer = OfferMove(
             booking_id=appointment.id,
             starts_at=appointment.starts_at,
@@ -86,10 +90,9 @@ class CancelDayWorkflow:
             cause_id=command.id,
             actor=command.actor,
         )
-        await workflow.execute_activity_method(CancelDayActivities.offer_move, offer, **WRITE.options())
+        return await workflow.execute_activity_method(CancelDayActivities.offer_move, offer, **ASK.options())
 
-    async def _call_off(self, appointment: Appointment, command: CancelDay) -> None:
-        self._over.add(appointment.id)
+    async def _call_off(self, appointment: Appointment, command: CancelDay) -> bool:
         order = CallOff(
             booking_id=appointment.id,
             cause=Cause.DOCTOR_AWAY,
@@ -97,14 +100,8 @@ class CancelDayWorkflow:
             starts_at=appointment.starts_at,
             actor=command.actor,
         )
-        if await workflow.execute_activity_method(CallingOffActivities.call_off, order, **WRITE.options()):
-            self._called_off += 1
+        return await workflow.execute_activity_method(CallingOffActivities.call_off, order, **ASK.options())
 
     def _show(self, open_offers: int) -> None:
         words = f"{self._called_off} bookings called off"
         workflow.set_current_details(f"{words}, {open_offers} patients asked to choose another time")
-
-
-async def _some_at_once(steps: list[Coroutine[Any, Any, None]]) -> None:
-    for start in range(0, len(steps), AT_ONCE):
-        await asyncio.gather(*steps[start : start + AT_ONCE])

@@ -40,6 +40,9 @@ UNTIL_DONE = RetryPolicy(
 # Over the database's own bound of 6 s for a transaction, so that an attempt that Temporal gives up has surely ended.
 WRITE = ActivityPolicy(start_to_close=timedelta(seconds=10), retry=UNTIL_DONE)
 
+# Another workflow that does not answer for so long is asked again later, so that it holds nobody else up meanwhile.
+ASK = ActivityPolicy(start_to_close=timedelta(seconds=10), schedule_to_close=timedelta(minutes=2), retry=UNTIL_DONE)
+
 # A mail server may be away for a night. Two days of trying, then support sees a failed workflow.
 MAIL = ActivityPolicy(
     start_to_close=timedelta(seconds=30),

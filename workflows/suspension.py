@@ -1,6 +1,6 @@
 """What follows when a doctor may not practise any more: every booking to come is called off."""
 
-import asyncio
+from functools import partial
 from uuid import UUID
 
 from temporalio import workflow
@@ -9,10 +9,8 @@ from activities.calling_off import CallingOffActivities
 from amrutam.domain.audit import Actor
 from amrutam.domain.calling_off import Ahead, CallOff, Cause, Suspension
 from amrutam.domain.common import Role
-from workflows.policies import WRITE
-
-# So many bookings are asked at once.
-AT_ONCE = 10
+from workflows.policies import ASK, WRITE
+from workflows.rounds import FIRST_PAUSE, ask_all, longer
 
 
 @workflow.defn(name="Suspension")
@@ -22,18 +20,29 @@ class SuspensionWorkflow:
     It ends where the suspension was taken back meanwhile: what is booked then stands.
     """
 
+    def __init__(self) -> None:
+        self._ended: dict[UUID, bool] = {}
+
     @workflow.run
     async def run(self, suspension: Suspension) -> int:
-        """Returns how many bookings were called off."""
-        off, seen, after = 0, 0, None
+        """Returns how many bookings were called off. Those that do not answer are asked again and again."""
+        pause = FIRST_PAUSE
+        while not await self._everybody_answered(suspension):
+            await workflow.sleep(pause)
+            pause = longer(pause)
+        return sum(self._ended.values())
+
+    async def _everybody_answered(self, suspension: Suspension) -> bool:
+        complete, after = True, None
         while page := await self._page(suspension, after):
-            for start in range(0, len(page), AT_ONCE):
-                some = page[start : start + AT_ONCE]
-                ended = await asyncio.gather(*(self._call_off(suspension, each) for each in some))
-                off, seen = off + sum(ended), seen + len(some)
-                workflow.set_current_details(f"{off} bookings called off, {seen - off} were over already")
+            asks = {each: partial(self._call_off, suspension, each) for each in page if each not in self._ended}
+            answers = await ask_all(asks)
+            self._ended |= answers
+            complete = complete and len(answers) == len(asks)
+            off, seen = sum(self._ended.values()), len(self._ended)
+            workflow.set_current_details(f"{off} bookings called off, {seen - off} were over already")
             after = page[-1]
-        return off
+        return complete
 
     async def _page(self, suspension: Suspension, after: UUID | None) -> list[UUID]:
         ahead = Ahead(doctor_id=suspension.doctor_id, since=workflow.info().start_time, after=after, while_barred=True)
@@ -48,4 +57,4 @@ class SuspensionWorkflow:
             cause_id=suspension.id,
             actor=Actor(id=suspension.by, role=Role.ADMIN, request_id=f"suspension/{suspension.id}"),
         )
-        return await workflow.execute_activity_method(CallingOffActivities.call_off, command, **WRITE.options())
+        return await workflow.execute_activity_method(CallingOffActivities.call_off, command, **ASK.options())

@@ -17,6 +17,7 @@ from amrutam.domain.verification import (
     REMIND_LAPSE,
     AnswerMore,
     Decide,
+    Practice,
     State,
     Submission,
     Submit,
@@ -78,12 +79,13 @@ class VerificationWorkflow:
         self._now.check_may_become(State.PENDING)
 
     @workflow.update
-    async def decide(self, command: Decide) -> Submission:
+    async def decide(self, command: Decide) -> Practice:
         """An administrator decides. Raises InvalidState."""
         async with self._one_at_a_time:
-            return self._move_to(
-                await workflow.execute_activity_method(VerificationActivities.decide, command, **WRITE.options())
-            )
+            left = await workflow.execute_activity_method(VerificationActivities.decide, command, **WRITE.options())
+            if left.submission:
+                self._move_to(left.submission)
+            return left
 
     @decide.validator
     def _may_decide(self, command: Decide) -> None:

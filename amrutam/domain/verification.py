@@ -117,6 +117,15 @@ class Submission(Message):
             raise InvalidState(f"This submission is {self.state.replace('_', ' ')}.")
 
 
+class Practice(Message):
+    """Where a doctor stands, and what was submitted last. The reason is sealed with the doctor's key."""
+
+    standing: Standing
+    verified_until: Instant | None
+    suspension_reason: bytes | None
+    submission: Submission | None
+
+
 def valid_until(last_day: date) -> datetime:
     """The moment at which a registration that is good on `last_day` is not any more, by UTC."""
     return datetime(last_day.year, last_day.month, last_day.day, tzinfo=UTC) + timedelta(days=1)

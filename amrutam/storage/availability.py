@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from amrutam.domain.availability import Availability, Slot, check_day, open_slots, slot_at
 from amrutam.domain.common import Mode, Money
-from amrutam.domain.errors import DoctorUnavailable, NotFound
+from amrutam.domain.errors import DoctorUnavailable, InvalidState, NotFound
 from amrutam.domain.exceptions import AddException, KeptException, Kind
 from amrutam.domain.windows import Extra, Span
 from amrutam.storage.pool import Connection, Row
@@ -87,6 +87,10 @@ class Bookable(NamedTuple):
         slot = slot_at(self.availability, starts_at, mode, now=now, blocked=self.blocked, extra=self.extra)
         check_day(self.availability, starts_at, self.booked)
         return slot
+
+    def without(self, starts_at: datetime) -> "Bookable":
+        """As if the booking that begins then did not count for its day: for one that is moved."""
+        return self._replace(booked=[each for each in self.booked if each != starts_at])
 
 
 async def create(db: Connection, doctor_id: UUID, availability: Availability) -> None:
@@ -216,14 +220,36 @@ async def exceptions_ahead(db: Connection, doctor_id: UUID, now: datetime) -> in
     )  # fmt: skip
 
 
-async def add_exception(db: Connection, exception_id: UUID, doctor_id: UUID, exception: AddException) -> None:
+async def add_exception(
+    db: Connection, exception_id: UUID, doctor_id: UUID, exception: AddException, *, given_up: date | None = None
+) -> None:
     """Add to what the weekly hours offer, or take from it. The calendar must be locked."""
     await db.execute(
-        """INSERT INTO availability_exceptions (id, doctor_id, during, kind, modes, note)
-           VALUES ($1, $2, $3, $4, $5, $6)""",
+        """INSERT INTO availability_exceptions (id, doctor_id, during, kind, modes, note, given_up)
+           VALUES ($1, $2, $3, $4, $5, $6, $7)""",
         exception_id, doctor_id, Range(exception.starts_at, exception.ends_at), exception.kind, exception.modes,
-        exception.note,
+        exception.note, given_up,
     )  # fmt: skip
+
+
+async def give_up(db: Connection, exception_id: UUID, doctor_id: UUID, day: date, leave: AddException) -> None:
+    """Add the leave by which a date is given up; the calendar must be locked. Raises InvalidState the second time."""
+    if await db.fetchval(
+        "SELECT EXISTS (SELECT FROM availability_exceptions WHERE doctor_id = $1 AND during && $2 AND given_up = $3)",
+        doctor_id, Range(leave.starts_at, leave.ends_at), day,
+    ):  # fmt: skip
+        raise InvalidState("You have given up this day already. To do otherwise, delete that exception first.")
+    await add_exception(db, exception_id, doctor_id, leave, given_up=day)
+
+
+async def keep_given_up(db: Connection, exception_id: UUID) -> bool:
+    """Whether a day is given up still; its doctor cannot open it again before the transaction ends."""
+    await db.execute(
+        """SELECT 1 FROM calendars
+           WHERE doctor_id = (SELECT doctor_id FROM availability_exceptions WHERE id = $1) FOR SHARE""",
+        exception_id,
+    )  # fmt: skip
+    return await db.fetchval("SELECT EXISTS (SELECT FROM availability_exceptions WHERE id = $1)", exception_id)
 
 
 async def remove_exception(db: Connection, exception_id: UUID, doctor_id: UUID) -> None:

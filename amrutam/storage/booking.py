@@ -67,8 +67,8 @@ async def lock(db: Connection, booking_id: UUID) -> Booking:
 async def expire(db: Connection, booking_id: UUID) -> None:
     """The time for paying has passed."""
     await db.execute(
-        """UPDATE bookings SET status = 'expired', expires_at = NULL, move_by = NULL, version = version + 1,
-                  updated_at = now()
+        """UPDATE bookings SET status = 'expired', expires_at = NULL, move_by = NULL, move_for = NULL,
+                  version = version + 1, updated_at = now()
            WHERE id = $1""",
         booking_id,
     )  # fmt: skip
@@ -92,27 +92,28 @@ async def call_off(db: Connection, command: CallOff) -> None:
 async def move(db: Connection, booking_id: UUID, starts_at: datetime, ends_at: datetime) -> None:
     """The booking is for another time, and nobody is asked to move it any more."""
     await db.execute(
-        """UPDATE bookings SET starts_at = $2, ends_at = $3, move_by = NULL, version = version + 1, updated_at = now()
+        """UPDATE bookings SET starts_at = $2, ends_at = $3, move_by = NULL, move_for = NULL,
+                  version = version + 1, updated_at = now()
            WHERE id = $1""",
         booking_id, starts_at, ends_at,
     )  # fmt: skip
 
 
-async def ask_to_move(db: Connection, booking_id: UUID, answer_by: datetime) -> None:
-    """Until then the patient is to choose another time."""
+async def ask_to_move(db: Connection, booking_id: UUID, answer_by: datetime, exception_id: UUID) -> None:
+    """Until then the patient is to choose another time, because of this leave."""
     await db.execute(
-        "UPDATE bookings SET move_by = $2, version = version + 1, updated_at = now() WHERE id = $1",
-        booking_id, answer_by,
+        "UPDATE bookings SET move_by = $2, move_for = $3, version = version + 1, updated_at = now() WHERE id = $1",
+        booking_id, answer_by, exception_id,
     )  # fmt: skip
 
 
 async def ask_to_move_no_more(db: Connection, exception_id: UUID, doctor_id: UUID) -> list[Booking]:
     """Those whose patients were asked to move out of a doctor's leave: they stand as they were."""
     rows = await db.fetch(
-        """UPDATE bookings b SET move_by = NULL, version = version + 1, updated_at = now()
+        """UPDATE bookings b SET move_by = NULL, move_for = NULL, version = version + 1, updated_at = now()
            FROM availability_exceptions e JOIN claims c ON c.resource_id = e.doctor_id AND c.during && e.during
            WHERE e.id = $1 AND e.doctor_id = $2 AND b.id = c.booking_id AND b.doctor_id = $2
-             AND b.move_by IS NOT NULL AND b.starts_at <@ e.during RETURNING b.id""",
+             AND b.move_for = $1 AND b.starts_at <@ e.during RETURNING b.id""",
         exception_id, doctor_id,
     )  # fmt: skip
     return [await lock(db, row["id"]) for row in rows]
@@ -154,9 +155,9 @@ async def ahead(db: Connection, which: Ahead, limit: int) -> list[UUID]:
 
 async def _cancel(db: Connection, booking_id: UUID, by: UUID | None, role: Role, reason: bytes | None) -> None:
     await db.execute(
-        """UPDATE bookings SET status = 'cancelled', expires_at = NULL, move_by = NULL, cancelled_at = now(),
-                  cancelled_by = $2, cancelled_role = $3, cancellation_reason = $4, version = version + 1,
-                  updated_at = now()
+        """UPDATE bookings SET status = 'cancelled', expires_at = NULL, move_by = NULL, move_for = NULL,
+                  cancelled_at = now(), cancelled_by = $2, cancelled_role = $3, cancellation_reason = $4,
+                  version = version + 1, updated_at = now()
            WHERE id = $1""",
         booking_id, by, role, reason,
     )  # fmt: skip

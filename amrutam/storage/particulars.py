@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from amrutam.crypto import place
 from amrutam.domain.availability import Span
-from amrutam.domain.booking import Booking
+from amrutam.domain.booking import MOVABLE, Booking
 from amrutam.domain.errors import NotFound
 from amrutam.domain.notification import SendMail, Template
 from amrutam.storage import availability, reviews, sessions
@@ -87,10 +87,12 @@ async def _booking(db: Connection, booking_id: UUID, person: Recipient, template
     if booking is None:
         return None
     values = {"doctor_name": booking.doctor_name, "starts_at": wall_clock(booking.starts_at, person.time_zone)}
+    if template is Template.BOOKING_MOVE_WITHDRAWN and (booking.status not in MOVABLE or booking.move_by):
+        return None  # it has ended, or its patient was asked again
     if template is not Template.BOOKING_MOVE_OFFERED:
         return values
-    if booking.move_by is None:
-        return None  # it was moved or called off, or its day was opened again
+    if booking.move_by is None or booking.move_by <= datetime.now(UTC):
+        return None  # it was moved or called off, its day was opened again, or it is too late to choose
     free = await _next_free(db, booking)
     return {
         **values,

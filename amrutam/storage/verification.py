@@ -1,28 +1,19 @@
 """Submissions of doctors as rows, and what of them stands in the doctor's row."""
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 from amrutam.domain.common import Role
 from amrutam.domain.doctor import Doctor
 from amrutam.domain.errors import NotFound
-from amrutam.domain.verification import OPEN, Identity, Standing, State, Submission, Submit, valid_until
+from amrutam.domain.verification import OPEN, Identity, Practice, Standing, State, Submission, Submit, valid_until
 from amrutam.storage import doctor as doctors
 from amrutam.storage.pool import Connection, Row
 
 _SUBMISSION = "SELECT v.* FROM verifications v"
 _OPEN = [str(state) for state in OPEN]
-
-
-class Practice(NamedTuple):
-    """Where a doctor stands, and what was submitted last."""
-
-    standing: Standing
-    verified_until: datetime | None
-    suspension_reason: bytes | None
-    submission: Submission | None
 
 
 class Listed(NamedTuple):
@@ -157,10 +148,10 @@ async def practice(db: Connection, doctor_id: UUID) -> Practice:
     last = await db.fetchrow(f"{_SUBMISSION} WHERE doctor_id = $1 ORDER BY id DESC LIMIT 1", doctor_id)
     submission = _submission(last) if last else None
     return Practice(
-        _standing(row, submission),
-        row["verified_until"] if row["verified"] else None,
-        row["suspension_reason"],
-        submission,
+        standing=_standing(row, submission),
+        verified_until=row["verified_until"] if row["verified"] else None,
+        suspension_reason=row["suspension_reason"],
+        submission=submission,
     )
 
 

@@ -174,6 +174,28 @@ async def test_a_day_that_is_opened_again_leaves_the_visits_as_they_were(
     assert await free_times(api, doctor, days_ahead=DAYS_AHEAD) == times[1:]
 
 
+async def test_another_exception_that_ends_opens_no_day(
+    api: httpx.AsyncClient, make_patient: MakePatient, doctor: Person
+) -> None:
+    """Nobody is told that the visit takes place because of a block that was in the same day."""
+    patient = await make_patient()
+    booking = await _booked(api, patient, doctor, (await free_times(api, doctor, days_ahead=DAYS_AHEAD))[9])
+    block = {"kind": "block", "starts_at": f"{_day()}T00:00:00Z", "ends_at": f"{_day()}T23:00:00Z"}
+    added = await api.post("/v1/doctors/me/exceptions", json=block, headers=doctor.writing())
+    await _give_up(api, doctor, bookings="offer_to_move")
+    asked = await _until_it_is(api, patient, booking, _is_asked)
+    assert (await api.delete(added.headers["location"], headers=doctor.headers)).status_code == 204
+    assert (await _seen(api, patient, booking))["move_by"] == asked["move_by"]
+
+
+async def test_a_day_is_given_up_once_until_it_is_opened_again(api: httpx.AsyncClient, doctor: Person) -> None:
+    first = await _give_up(api, doctor, bookings="offer_to_move")
+    second = await _give_up(api, doctor)
+    assert (second.status_code, second.json()["code"]) == (409, "invalid_state")
+    await api.delete(first.headers["location"], headers=doctor.headers)
+    assert (await _give_up(api, doctor)).status_code == 201
+
+
 async def test_claims_and_the_day_being_given_up_leave_no_booking_behind(
     api: httpx.AsyncClient, make_patient: MakePatient, doctor: Person
 ) -> None:

@@ -11,7 +11,7 @@ from temporalio.client import Client
 from temporalio.testing._timeskipping import TimeSkipper  # the public testing environment starts a server of its own
 
 from amrutam.storage.pool import Database
-from tests.people import Person
+from tests.people import People, Person
 from tests.polling import until
 from tests.web.slots import book, free_times
 
@@ -139,6 +139,40 @@ async def test_only_who_is_to_be_seen_moves_it(
         f"/v1/bookings/{booking['id']}/reschedule", json={"starts_at": second}, headers=patient.headers
     )
     assert (without.status_code, without.json()["code"]) == (400, "idempotency_key_missing")
+
+
+@pytest.mark.parametrize("role", ["support", "doctor"])
+async def test_who_is_a_patient_too_moves_nobody_elses_visit(
+    api: httpx.AsyncClient,
+    make_patient: MakePatient,
+    make_doctor: MakeDoctor,
+    people: People,
+    owner: Database,
+    role: str,
+) -> None:
+    doctor, patient = await make_doctor(), await make_patient()
+    first, second = (await free_times(api, doctor))[:2]
+    booking = await _booked(api, patient, doctor, first)
+    both = doctor if role == "doctor" else await make_patient()
+    async with owner.connection() as db:
+        await db.execute("UPDATE users SET roles = ARRAY['patient', $2] WHERE id = $1", both.id, role)
+    refused = await _move(api, await people.again(both), booking, second)
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+
+
+async def test_what_is_bound_to_fail_leaves_no_trace_in_the_workflow(
+    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, temporal: Client
+) -> None:
+    """A history takes 2,000 updates: nobody can use them up by asking in vain."""
+    doctor, patient, other = await make_doctor(), await make_patient(), await make_patient()
+    first, second = (await free_times(api, doctor))[:2]
+    booking = await _booked(api, patient, doctor, first)
+    await _booked(api, other, doctor, second)
+    handle = temporal.get_workflow_handle(f"booking/{booking['id']}")
+    before = len((await handle.fetch_history()).events)
+    for _ in range(3):
+        assert (await _move(api, patient, booking, second)).json()["code"] == "slot_taken"
+    assert len((await handle.fetch_history()).events) == before
 
 
 async def test_a_hold_that_was_moved_ends_when_it_would_have_and_gives_the_new_time_back(

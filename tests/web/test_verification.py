@@ -221,3 +221,28 @@ async def test_a_suspended_doctor_is_not_freed_by_an_edit_or_an_approval(
     assert await standing(api, applicant) == "suspended"
     assert await found(api, patient, applicant) == NOWHERE
     assert (await decide(api, admin, applicant, "reinstate")).json()["standing"] == "verified"
+
+
+async def test_a_decision_is_answered_the_same_whatever_became_of_the_doctor_since(
+    api: httpx.AsyncClient, make_doctor: MakeDoctor, admin: Person
+) -> None:
+    doctor = await make_doctor()
+    path, said = f"/v1/admin/doctors/{doctor.id}/verification", {"decision": "suspend", "reason": "A complaint."}
+    first = await api.post(path, json=said, headers=admin.writing("suspend-1"))
+    assert (await decide(api, admin, doctor, "reinstate")).status_code == 200
+    again = await api.post(path, json=said, headers=admin.writing("suspend-1"))
+    assert (again.text, again.headers["idempotency-replayed"]) == (first.text, "true")
+    assert again.json()["standing"] == "suspended"
+
+
+async def test_what_was_submitted_is_answered_the_same_whatever_the_profile_says_since(
+    api: httpx.AsyncClient, make_doctor: MakeDoctor
+) -> None:
+    doctor = await make_doctor(verified=False)
+    await edit(api, doctor, registration=LICENCE)
+    said, path = {"registration_valid_until": "2030-06-30"}, "/v1/doctors/me/verification"
+    first = await api.post(path, json=said, headers=doctor.writing("submit-1"))
+    assert first.status_code == 201, first.text
+    await edit(api, doctor, registration=None)
+    again = await api.post(path, json=said, headers=doctor.writing("submit-1"))
+    assert (again.status_code, again.text) == (201, first.text)

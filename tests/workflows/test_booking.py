@@ -1,7 +1,7 @@
 """The booking's workflow on the real server, whose clock is moved for each workflow alone."""
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,11 +10,15 @@ import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.testing._timeskipping import TimeSkipper  # the public testing environment starts a server of its own
 from temporalio.worker import Replayer
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from amrutam.domain.audit import Actor
+from amrutam.domain.calling_off import CallOff, Cause
+from amrutam.domain.cancel_day import OfferMove
+from amrutam.domain.common import Role
 from amrutam.ids import new_id
 from amrutam.stack.servers import Servers
 from amrutam.storage.pool import Database
@@ -85,6 +89,27 @@ async def test_a_confirmed_bookings_workflow_lives_until_the_visit_is_due(
     assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
     await TimeSkipper(temporal).fast_forward(handle, timedelta(days=4))
     assert await handle.result() == "confirmed"
+
+
+async def test_a_booking_is_called_off_for_a_day_that_is_given_up_and_for_no_other(
+    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, temporal: Client
+) -> None:
+    """What is asked late, after the doctor has opened the day again, changes nothing."""
+    patient, doctor = await make_patient(), await make_doctor()
+    booking = (await book(api, patient, doctor, (await free_times(api, doctor))[0])).json()
+    handle = temporal.get_workflow_handle(f"booking/{booking['id']}")
+    about: dict[str, Any] = {
+        "booking_id": UUID(booking["id"]),
+        "cause_id": new_id(),
+        "starts_at": datetime.fromisoformat(booking["starts_at"]),
+        "actor": Actor(id=doctor.id, role=Role.DOCTOR, request_id="tests"),
+    }
+    offer = OfferMove(**about, answer_by=about["starts_at"] - timedelta(hours=3))
+    assert (await handle.execute_update(BookingWorkflow.offer_move, offer)).move_by is None
+    with pytest.raises(WorkflowUpdateFailedError):
+        await handle.execute_update(BookingWorkflow.call_off, CallOff(**about, cause=Cause.DOCTOR_AWAY))
+    seen = (await api.get(f"/v1/bookings/{booking['id']}", headers=patient.headers)).json()
+    assert (seen["status"], seen["move_by"]) == ("confirmed", None)
 
 
 async def test_support_finds_the_booking_by_what_it_is_about(
