@@ -79,7 +79,9 @@ class Booking(Message):
     expires_at: Instant | None
     confirmed_at: Instant | None
     cancellation: Cancellation | None
-    move_by: Instant | None = Field(None, description="until when another time is to be chosen, else it is called off")
+    move_by: Instant | None = Field(
+        default=None, description="until when another time is to be chosen, else it is called off"
+    )
     version: int
     created_at: Instant
 
