@@ -36,7 +36,7 @@ check: environment ## style, types, import rules, migration lint, known vulnerab
 	@tools/check
 
 .PHONY: bench
-bench: environment ## every figure beside its limit, on systems of its own; QUICK=1: a short look; ONLY=directory: 1,000 to 100,000 doctors; BOOKINGS=50000: memory under so many; OUT=file
+bench: environment ## every figure beside its limit, on systems of its own; QUICK=1: a short look; ONLY=directory: 1,000 to 100,000 doctors, ONLY=system: all but those; BOOKINGS=50000: memory under so many; OUT=file
 	@$(PYTHON) -m amrutam.stack.prepare
 	@$(PYTHON) -m bench $(OUT)
 

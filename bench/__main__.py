@@ -1,7 +1,7 @@
 """`python -m bench [FILE]`: measure, print one table, write JSON.
 
-With QUICK set, in under two minutes. With ONLY=directory, the directory's growth alone. With BOOKINGS set, so many
-bookings instead, and what the processes hold meanwhile.
+With QUICK set, in under two minutes. With ONLY=directory, the directory's growth alone, with ONLY=system all but that.
+With BOOKINGS set, so many bookings instead, and what the processes hold meanwhile.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from bench.report import Report, Row
 from bench.system import System, running
 from bench.usage import connections, memory
 
-DIRECTORY = "directory"
+DIRECTORY, SYSTEM = "directory", "system"
 
 
 async def measure(plan: Plan, report: Report, console: Console) -> None:
@@ -97,12 +97,12 @@ def main(arguments: list[str]) -> int:
     console, report = Console(), Report(began, quick=quick)
     count = int(os.environ.get("BOOKINGS") or 0)
     plan, only = QUICK if quick else FULL, os.environ.get("ONLY") or ""
-    if only not in {"", DIRECTORY}:
-        console.plain(f"ONLY={only} is not known; ONLY={DIRECTORY} is.")
+    works = {"": everything, DIRECTORY: survey, SYSTEM: measure}
+    if only not in works:
+        console.plain(f"ONLY={only} is not known; ONLY={DIRECTORY} and ONLY={SYSTEM} are.")
         return 1
-    work = survey if only else everything
     try:
-        asyncio.run(run(endure(count, report, console) if count else work(plan, report, console)))
+        asyncio.run(run(endure(count, report, console) if count else works[only](plan, report, console)))
     except asyncio.CancelledError:
         console.say("Stopped before the end; everything is cleaned up")
         return 1
