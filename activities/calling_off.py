@@ -25,9 +25,9 @@ class CallingOffActivities:
 
     @activity.defn(name="calling_off.bookings_ahead")
     async def bookings_ahead(self, ahead: Ahead) -> Sequence[UUID]:
-        """The ids of up to 100 bookings that stand."""
+        """The ids of up to 100 bookings that stand; none as soon as the doctor may practise again."""
         async with self._db.connection() as db:
-            if ahead.while_barred and await verifications.may_practise(db, ahead.doctor_id):
+            if await verifications.may_practise(db, ahead.doctor_id):
                 return []
             return await bookings.ahead(db, ahead, PAGE)
 

@@ -45,7 +45,7 @@ class SuspensionWorkflow:
         return complete
 
     async def _page(self, suspension: Suspension, after: UUID | None) -> list[UUID]:
-        ahead = Ahead(doctor_id=suspension.doctor_id, since=workflow.info().start_time, after=after, while_barred=True)
+        ahead = Ahead(doctor_id=suspension.doctor_id, since=workflow.info().start_time, after=after)
         return list(
             await workflow.execute_activity_method(CallingOffActivities.bookings_ahead, ahead, **WRITE.options())
         )

@@ -28,16 +28,11 @@ class CallOff(Message):
 
 
 class Ahead(Message):
-    """Bookings of a doctor that stand and begin in a span of time, after the one with the id `after`, by id.
-
-    `while_barred`: none as soon as the doctor may practise again.
-    """
+    """Bookings of a doctor who may not practise, that stand and begin at `since` or later, by id, after `after`."""
 
     doctor_id: UUID
     since: Instant
-    until: Instant | None = None
     after: UUID | None = None
-    while_barred: bool = False
 
 
 class Suspension(Message):

@@ -137,18 +137,17 @@ async def on_closed_day(db: Connection, exception_id: UUID, now: datetime) -> li
 
 
 async def ahead(db: Connection, which: Ahead, limit: int) -> list[UUID]:
-    """The ids of up to `limit` bookings that stand, of a doctor and in a time, in the order of their ids.
+    """The ids of up to `limit` bookings of a doctor that stand and are to come, in their order.
 
     Found by what they hold: one that holds nothing has ended.
     """
     rows = await db.fetch(
         """SELECT b.id FROM claims c JOIN bookings b ON b.id = c.booking_id
-           WHERE c.resource_id = $1 AND c.during && tstzrange($2, $3) AND b.doctor_id = $1
+           WHERE c.resource_id = $1 AND c.during && tstzrange($2, NULL) AND b.doctor_id = $1
              AND b.status IN ('held', 'awaiting_payment', 'confirmed')
-             AND b.starts_at >= $2 AND ($3::timestamptz IS NULL OR b.starts_at < $3)
-             AND ($4::uuid IS NULL OR b.id > $4)
-           ORDER BY b.id LIMIT $5""",
-        which.doctor_id, which.since, which.until, which.after, limit,
+             AND b.starts_at >= $2 AND ($3::uuid IS NULL OR b.id > $3)
+           ORDER BY b.id LIMIT $4""",
+        which.doctor_id, which.since, which.after, limit,
     )  # fmt: skip
     return [row["id"] for row in rows]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta
+from heapq import nsmallest
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -102,7 +103,7 @@ async def _booking(db: Connection, booking_id: UUID, person: Recipient, template
 
 
 async def _next_free(db: Connection, booking: Booking) -> list[datetime]:
-    """Some times near the one that is lost at which the doctor is free in the same mode, the earliest first."""
+    """The times nearest to the one that is lost at which the doctor is free in the same mode, in order."""
     now = datetime.now(UTC)
     first = max(now, booking.starts_at - timedelta(days=1)).date()
     last = first + _LOOK_AHEAD
@@ -112,4 +113,5 @@ async def _next_free(db: Connection, booking: Booking) -> list[datetime]:
     if doctor is None:
         return []
     slots = doctor.open_slots(first, last, doctor.availability.zone, now=now)
-    return [slot.starts_at for slot in slots if booking.mode in slot.modes][:_TIMES]
+    free = (slot.starts_at for slot in slots if booking.mode in slot.modes)
+    return sorted(nsmallest(_TIMES, free, key=lambda each: abs(each - booking.starts_at)))

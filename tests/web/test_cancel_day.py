@@ -1,9 +1,11 @@
 """A doctor gives up a day: nobody can book it any more, and what was booked is called off or moved."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -20,6 +22,8 @@ Outbox = Callable[..., Awaitable[list[dict[str, Any]]]]
 
 # Doctors of these tests keep UTC, so that their days are those that `free_times` asks for.
 DAYS_AHEAD = 4
+# Of the patients, by whose clock mails are written.
+KOLKATA = ZoneInfo("Asia/Kolkata")
 
 
 def _day(days_ahead: int = DAYS_AHEAD) -> str:
@@ -121,7 +125,12 @@ async def test_a_patient_who_is_asked_to_move_is_told_free_times_and_moves(
     assert datetime.fromisoformat(asked["move_by"]) - datetime.fromisoformat(day["asked_at"]) == timedelta(days=2)
     mail = (await outbox(patient.email))[0]
     assert mail["subject"] == "Please choose another time for your visit"
-    assert mail["text"].count("\n- ") == 5
+    written = re.findall(r"\n- (.*) \(Asia", mail["text"])
+    offered = [datetime.strptime(each, "%d %B %Y, %H:%M").replace(tzinfo=KOLKATA) for each in written]
+    lost = datetime.fromisoformat(booking["starts_at"])
+    assert len(offered) == 5
+    assert offered == sorted(offered)
+    assert all(abs(each - lost) < timedelta(days=1) for each in offered)  # the day itself is closed
     elsewhere = (await free_times(api, doctor, days_ahead=DAYS_AHEAD + 1))[0]
     path = f"/v1/bookings/{booking['id']}/reschedule"
     moved = await api.post(path, json={"starts_at": elsewhere}, headers=patient.writing())
