@@ -149,7 +149,8 @@ def _add(made: Crowd, number: int, midnight: datetime) -> None:
     chance, key = random.Random(f"{SEED}:{number}"), doctor_id(number)  # noqa: S311 - the same in every run
     name, zone, modes = f"Dr. {someone(chance)}", chance.choice(_ZONES), chance.choice(_MODES)
     made.users.append((key, f"{number}@crowd.bench.amrutam.test", "no password", name, ["doctor"], zone, "en"))
-    made.doctors.append((key, name, *_profile(chance, modes, midnight)))
+    fields = list(dict.fromkeys(specialty(chance) for _ in range(chance.choice((1, 1, 1, 2)))))
+    made.doctors.append((key, name, *_profile(chance, fields, modes, midnight)))
     shape, minutes = chance.randrange(len(_SHAPES)), chance.choice(_SLOT_MINUTES)
     hours = _hours(zone, shape, minutes, modes) | {
         "minimum_notice_minutes": chance.choice((0, 30, 60, 120)),
@@ -164,18 +165,19 @@ def _add(made: Crowd, number: int, midnight: datetime) -> None:
         open_starts = _on_leave(made, key, times, chance, midnight)
     taken = _taken(open_starts, chance)
     _book(made, key, taken, minutes, modes, chance, capped=number % 30 == 0, midnight=midnight)
-    _free(made, key, open_starts, taken, hours, modes, midnight)
+    _free(made, key, fields, open_starts, taken, hours, modes, midnight)
 
 
-def _profile(chance: random.Random, modes: Sequence[str], midnight: datetime) -> tuple[object, ...]:
+def _profile(
+    chance: random.Random, fields: Sequence[str], modes: Sequence[str], midnight: datetime
+) -> tuple[object, ...]:
     fee = 0 if chance.random() < 0.005 else 5_000 * round(chance.lognormvariate(log(10), 0.6))  # noqa: PLR2004
     fees = {mode: {"amount": fee + 5_000 * place, "currency": "INR"} for place, mode in enumerate(reversed(modes))}
-    fields = list(dict.fromkeys(specialty(chance) for _ in range(chance.choice((1, 1, 1, 2)))))
     tongues = list(dict.fromkeys(["en", *(language(chance) for _ in range(chance.randint(0, 2)))]))
     reviews = int(chance.lognormvariate(2, 1.6)) if chance.random() < 0.8 else 0  # noqa: PLR2004
     stars = min(max(round(reviews * chance.gauss(4.3, 0.4)), reviews), reviews * 5)
     return (
-        chance.choice(("female", "male", "female", "male", None)), fields, tongues,
+        chance.choice(("female", "male", "female", "male", None)), list(fields), tongues,
         "Sees people of all ages, explains what can be done, and takes the time that this needs. " * 2,
         chance.randint(1, 40), "MBBS, MD", f"NMC-{chance.getrandbits(30)}", "National Medical Commission",
         list(modes), json.dumps(fees), fee, midnight - _DAY, reviews, stars,
@@ -253,6 +255,7 @@ def _book(
 def _free(
     made: Crowd,
     key: UUID,
+    fields: Sequence[str],
     starts: Sequence[int],
     taken: Sequence[int],
     hours: dict[str, object],
@@ -265,7 +268,7 @@ def _free(
     if free:
         bits = sum(BITS[Mode(mode)] for mode in modes)
         minutes = (hours["slot_minutes"], hours["minimum_notice_minutes"], _minutes_of_days(hours["horizon_days"]))
-        made.free_times.append((key, bits, *minutes, free, sorted({start // 60 for start in free})))
+        made.free_times.append((key, bits, *minutes, free, sorted({start // 60 for start in free}), list(fields)))
 
 
 def _minutes_of_days(days: object) -> int:

@@ -33,7 +33,7 @@ _COLUMNS = {
     "registration_council modes fees lowest_fee verified_at rating_count rating_sum",
     "calendars": "doctor_id availability",
     "availability_exceptions": "id doctor_id during kind",
-    "free_times": "doctor_id modes slot_minutes notice_minutes horizon_minutes starts hours",
+    "free_times": "doctor_id modes slot_minutes notice_minutes horizon_minutes starts hours specialties",
     "bookings": "id status doctor_id patient_id booked_by starts_at ends_at mode fee_amount fee_currency",
 }
 _CLAIM_COLUMNS = ("booking_id", "resource_id", "during", "expires_at")

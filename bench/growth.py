@@ -11,6 +11,7 @@ from amrutam.domain.doctor_search import EVERYBODY, Sort, terms, tiers, whole
 from amrutam.domain.windows import Span
 from amrutam.stack.console import Console
 from amrutam.storage import availability, doctor_search
+from amrutam.storage.name_words import words_of
 from amrutam.storage.pool import Connection, Database
 from bench import asked, directory, plans, reads
 from bench.plan import Plan
@@ -87,7 +88,7 @@ def _page(query: DoctorQuery) -> Work:
     async def work(db: Connection) -> object:
         found = EVERYBODY
         if query.q:
-            understood = terms(*await doctor_search.words_of(db, query.q))
+            understood = terms(*await words_of(db, query.q))
             found = tiers(understood) if query.order is Sort.RELEVANCE else whole(understood)
         return await doctor_search.find(db, query.filters, query.order, found, None, _LIMIT, datetime.now(UTC))
 

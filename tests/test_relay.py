@@ -20,7 +20,7 @@ from amrutam.domain.common import Role
 from amrutam.domain.doctor import DoctorChanged
 from amrutam.domain.events import Event
 from amrutam.ids import new_id
-from amrutam.relay import Effect, Relay, refresh_caches, send_mails
+from amrutam.relay import STARTS_AT_ONCE, Effect, Relay, refresh_caches, send_mails
 from amrutam.settings import Settings
 from amrutam.stack.ports import LOOPBACK, free_port
 from amrutam.storage import events
@@ -245,6 +245,14 @@ async def test_an_event_that_is_seen_again_starts_no_second_mail(temporal: Clien
     await send([_stored(Tried(subject=new_id(), number=1)), event])
     last = await handle.describe()
     assert (last.run_id, last.status) == (first.run_id, WorkflowExecutionStatus.COMPLETED)
+
+
+async def test_a_batch_of_more_mails_than_start_at_once_starts_each_of_them(temporal: Client, system: System) -> None:
+    assert system.worker.process
+    batch = [_stored(RegistrationRepeated(subject=new_id())) for _ in range(STARTS_AT_ONCE + 4)]
+    await send_mails(temporal)(batch)
+    for event in batch:
+        assert await temporal.get_workflow_handle(f"mail/{event.id}").result() == "not_needed"
 
 
 async def test_with_temporal_away_a_mail_is_kept_for_later(settings: Settings, keyring: Keyring) -> None:

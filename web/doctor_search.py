@@ -18,8 +18,10 @@ from amrutam.domain.documents import photo_url
 from amrutam.domain.errors import Fault, InvalidCursor, ValidationFailed
 from amrutam.domain.free_times import KEPT, moment_of
 from amrutam.storage import doctor_search as storage
-from amrutam.storage.doctor_search import Found, Position
+from amrutam.storage.doctor_search import Found
+from amrutam.storage.name_words import words_of
 from amrutam.storage.pool import Connection, Row
+from amrutam.storage.search_statements import Position
 from web import paging
 from web.context import Call
 
@@ -109,7 +111,7 @@ async def page(db: Connection, call: Call, query: DoctorQuery, after: Position |
 
 
 async def _tiers(db: Connection, query: DoctorQuery) -> Sequence[Tier]:
-    words, names = await storage.words_of(db, query.q or "")
+    words, names = await words_of(db, query.q or "")
     if not words:  # nothing but signs
         return ()
     understood = terms(words, names)

@@ -52,6 +52,11 @@ class Filters(Message):
     available_from: datetime | None = None
     available_to: datetime | None = None
 
+    @property
+    def asks_for_times(self) -> bool:
+        """Whether somebody has to be free within a time."""
+        return self.available_from is not None or self.available_to is not None
+
 
 class Fit(IntEnum):
     """How a doctor fits a term."""
@@ -81,6 +86,11 @@ class Tier(NamedTuple):
 
     all_of: tuple[Facets, ...] = ()
     none_of: tuple[tuple[Facets, ...], ...] = ()
+
+    @property
+    def is_named(self) -> bool:
+        """Whether a name is among what all of them have."""
+        return any(facet.startswith("n:") for any_of in self.all_of for facet in any_of)
 
 
 EVERYBODY = (Tier(),)

@@ -139,14 +139,15 @@ async def _store(db: Connection, doctor_id: UUID, times: FreeTimes, minutes: tup
     """`minutes` are those of a slot, of the notice and of the horizon. Nothing is written where nothing changed."""
     await db.execute(
         """INSERT INTO free_times AS was
-                  (doctor_id, modes, starts, hours, slot_minutes, notice_minutes, horizon_minutes)
-           VALUES ($1, $2, $3, $4, $5, $6, $7)
+                  (doctor_id, modes, starts, hours, slot_minutes, notice_minutes, horizon_minutes, specialties)
+           SELECT id, $2, $3, $4, $5, $6, $7, specialties FROM doctors WHERE id = $1
            ON CONFLICT (doctor_id, modes) DO UPDATE
            SET starts = EXCLUDED.starts, hours = EXCLUDED.hours, slot_minutes = EXCLUDED.slot_minutes,
-               notice_minutes = EXCLUDED.notice_minutes, horizon_minutes = EXCLUDED.horizon_minutes
-           WHERE (was.starts, was.slot_minutes, was.notice_minutes, was.horizon_minutes)
+               notice_minutes = EXCLUDED.notice_minutes, horizon_minutes = EXCLUDED.horizon_minutes,
+               specialties = EXCLUDED.specialties
+           WHERE (was.starts, was.slot_minutes, was.notice_minutes, was.horizon_minutes, was.specialties)
                  IS DISTINCT FROM (EXCLUDED.starts, EXCLUDED.slot_minutes, EXCLUDED.notice_minutes,
-                                   EXCLUDED.horizon_minutes)""",
+                                   EXCLUDED.horizon_minutes, EXCLUDED.specialties)""",
         doctor_id, times.modes, times.starts, times.hours, *minutes,
     )  # fmt: skip
 

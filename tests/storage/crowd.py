@@ -55,9 +55,9 @@ FROM generate_series(0, 499) AS k,
          WHERE (day + k) % 7 < 5 ORDER BY 1) AS starts) AS made;
 UPDATE kinds SET starts = (SELECT array_agg(start + 720) FROM unnest(starts) AS start), hours = (
     SELECT array_agg(hour + 12) FROM unnest(hours) AS hour) WHERE k = 499;
-INSERT INTO free_times (doctor_id, modes, slot_minutes, notice_minutes, horizon_minutes, starts, hours)
-SELECT l.doctor_id, CASE n % 4 WHEN 0 THEN 1 WHEN 1 THEN 5 ELSE 7 END, k.length, 30, 60 * 1440, k.starts, k.hours
-FROM (SELECT doctor_id, ('x' || right(doctor_id::text, 8))::bit(32)::int AS n FROM listings) AS l
+INSERT INTO free_times (doctor_id, modes, slot_minutes, notice_minutes, horizon_minutes, starts, hours, specialties)
+SELECT id, CASE n % 4 WHEN 0 THEN 1 WHEN 1 THEN 5 ELSE 7 END, k.length, 30, 60 * 1440, k.starts, k.hours, specialties
+FROM (SELECT id, specialties, ('x' || right(id::text, 8))::bit(32)::int AS n FROM doctors) AS l
 JOIN kinds k ON k.k = CASE WHEN n % 1000 = 500 THEN 499 ELSE n * 13 % 499 END
 WHERE n % 10 <> 3;
 UPDATE free_calendars SET recompute_at = now() + interval '1 day';

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, product
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -12,7 +12,8 @@ import pytest
 from amrutam import migrations, seed_people
 from amrutam.domain.availability import Availability, Slot
 from amrutam.domain.booking import BookingConfirmed
-from amrutam.domain.common import Mode
+from amrutam.domain.catalogue import Specialty
+from amrutam.domain.common import Mode, Money
 from amrutam.domain.doctor import DoctorChanged, EditDoctor
 from amrutam.domain.doctor_search import EVERYBODY, Filters, Sort
 from amrutam.domain.exceptions import AvailabilityChanged
@@ -115,26 +116,60 @@ async def test_the_next_free_time_is_the_first_that_can_be_booked_in_each_mode(a
             assert await _next(alone, doctor_id, f"next_{mode}_start") == first
 
 
-async def test_a_search_within_a_time_finds_who_has_a_whole_slot_in_it_and_nobody_else(alone: Database) -> None:
-    made = {await _doctor(alone, each.availability, gender="other") for each in islice(seed_people.doctors(), 25)}
+@pytest.mark.parametrize("walk", [400, 1], ids=["along the list", "by the index"])
+async def test_a_search_within_a_time_finds_who_has_a_whole_slot_in_it_and_nobody_else(
+    alone: Database, monkeypatch: pytest.MonkeyPatch, walk: int
+) -> None:
+    for rows in ("NEAR", "FAR"):
+        monkeypatch.setattr(doctor_search, rows, walk)
+    fields = [[Specialty.UNANI], [Specialty.UNANI, Specialty.ENT], [Specialty.ENT]]
+    offered = [(each.availability, fields[place % 3]) for place, each in enumerate(islice(seed_people.doctors(), 25))]
+    made = {await _doctor(alone, hours, specialties=known): known for hours, known in offered}
     await _swept(alone)
     now = datetime.now(UTC)
     slots = {doctor_id: await _slots(alone, doctor_id, now) for doctor_id in made}
-    for hours in (0, 7, 26, 50, 75, 130, 400):
-        for length, mode in ((timedelta(minutes=20), None), (timedelta(hours=3), Mode.CHAT)):
-            since = now.replace(minute=7) + timedelta(hours=hours)
-            filters = Filters(available_from=since, available_to=since + length, mode=mode)
-            async with alone.connection() as connection:
-                found = await doctor_search.find(connection, filters, Sort.SOONEST, EVERYBODY, None, 1000, now)
-            fit = {
-                doctor_id
-                for doctor_id, offered in slots.items()
-                if any(
-                    since <= slot.starts_at and slot.ends_at <= since + length and (mode is None or mode in slot.modes)
-                    for slot in offered
-                )
-            }
-            assert {each.row["id"] for each in found} & made == fit
+    asked = product((0, 7, 26, 50, 75, 130, 400), (20, 180), (None, Mode.CHAT), (None, Specialty.UNANI))
+    for hours, minutes, mode, specialty in asked:
+        since = now.replace(minute=7) + timedelta(hours=hours)
+        until = since + timedelta(minutes=minutes)
+        filters = Filters(available_from=since, available_to=until, mode=mode, specialty=specialty)
+        async with alone.connection() as connection:
+            found = await doctor_search.find(connection, filters, Sort.SOONEST, EVERYBODY, None, 1000, now)
+        fit = {
+            doctor_id
+            for doctor_id, known in made.items()
+            if specialty in {None, *known}
+            and any(
+                since <= slot.starts_at and slot.ends_at <= until and (mode is None or mode in slot.modes)
+                for slot in slots[doctor_id]
+            )
+        }
+        assert {each.row["id"] for each in found} & made.keys() == fit
+
+
+async def test_who_changes_the_specialty_is_found_within_a_time_by_the_new_one_at_once(
+    alone: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_search, "NEAR", 1)
+    doctor_id, now = await _doctor(alone, specialties=["nephrology"]), datetime.now(UTC)
+    await _swept(alone)
+
+    async def found_by(specialty: Specialty) -> bool:
+        filters = Filters(specialty=specialty, available_to=now + timedelta(days=2))
+        async with alone.connection() as connection:
+            found = await doctor_search.find(connection, filters, Sort.FEE, EVERYBODY, None, 1000, now)
+        return doctor_id in {each.row["id"] for each in found}
+
+    assert await found_by(Specialty.NEPHROLOGY)
+    async with alone.transaction() as connection:
+        changed = (await doctor.lock(connection, doctor_id)).doctor
+        free = {mode: Money(amount=0, currency="INR") for mode in changed.modes}
+        profile = EditDoctor(
+            full_name=changed.full_name, specialties=[Specialty.UROLOGY], languages=changed.languages, fees=free
+        )
+        await doctor.edit(connection, doctor_id, profile, verified=True)
+    assert await found_by(Specialty.UROLOGY)
+    assert not await found_by(Specialty.NEPHROLOGY)
 
 
 async def test_a_claim_moves_the_next_free_time_on_and_its_end_brings_it_back(alone: Database) -> None:

@@ -1,9 +1,9 @@
 """Searches among a hundred thousand doctors: how much is read for a page, and that the pages hold everybody once."""
 
 import json
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import pytest
@@ -16,8 +16,9 @@ from amrutam.domain.doctor_search import EVERYBODY, Filters, Sort, Tier, terms, 
 from amrutam.stack.postgres import APP, OWNER
 from amrutam.stack.servers import Servers
 from amrutam.storage import doctor_search
-from amrutam.storage.doctor_search import Position
-from amrutam.storage.pool import Database
+from amrutam.storage.name_words import words_of
+from amrutam.storage.pool import Connection, Database, Row
+from amrutam.storage.search_statements import Position, Search
 from tests.storage import crowd
 from tests.storage.databases import empty_database
 
@@ -89,64 +90,65 @@ def _scans(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _scans(part)
 
 
-def _check(explained: str, what: object) -> None:
-    """That nothing wide is scanned, and little is read."""
-    plan = json.loads(explained)[0]["Plan"]
-    scans = list(_scans(plan))
-    whole_tables = [each["Relation Name"] for each in scans if each["Node Type"] == "Seq Scan"]
-    assert not WIDE & set(whole_tables), (what, whole_tables)
-    read = sum(
-        (each["Actual Rows"] + each.get("Rows Removed by Filter", 0)) * each["Actual Loops"]
-        for each in scans
-        if each["Node Type"] != "Bitmap Index Scan" and each.get("Actual Loops")
-    )
-    assert read <= MOST_ROWS, (what, read)
-    buffers = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
-    assert buffers <= MOST_BUFFERS, (what, buffers)
+class Checking:
+    """A connection that has each of a search's statements explained, and lets none pass that reads too much."""
 
+    def __init__(self, db: Connection, what: object) -> None:
+        self._db = db
+        self._what = what
 
-async def _explain(db: Database, filters: Filters, sort: Sort, tier: Tier, *, walk: int | None) -> None:
-    statement, values = doctor_search.page_statement(filters, sort, tier, None, 21, NOW, walk=walk)
-    async with db.transaction() as connection:
-        if walk is None:
-            await connection.execute(doctor_search.LOOKING_UP)
-        explained = await connection.fetchval(
-            f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {statement}", *values
+    async def fetch(self, statement: str, *values: object) -> list[Row]:
+        """As of a connection."""
+        explain = f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {statement}"
+        plan = json.loads(await self._db.fetchval(explain, *values))[0]["Plan"]
+        scans = list(_scans(plan))
+        whole_tables = [each["Relation Name"] for each in scans if each["Node Type"] == "Seq Scan"]
+        assert not WIDE & set(whole_tables), (self._what, statement, whole_tables)
+        read = sum(
+            (each["Actual Rows"] + each.get("Rows Removed by Filter", 0)) * each["Actual Loops"]
+            for each in scans
+            if each["Node Type"] != "Bitmap Index Scan" and each.get("Actual Loops")
         )
-    _check(explained, (filters, sort, walk))
+        assert read <= MOST_ROWS, (self._what, statement, read)
+        buffers = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+        assert buffers <= MOST_BUFFERS, (self._what, statement, buffers)
+        return await self._db.fetch(statement, *values)
+
+    async def execute(self, statement: str) -> str:
+        """As of a connection."""
+        return await self._db.execute(statement)
+
+    def transaction(self) -> Any:
+        """As of a connection."""
+        return self._db.transaction()
 
 
-async def _needs_look_up(db: Database, filters: Filters, sort: Sort, tier: Tier) -> bool:
-    statement, values = doctor_search.page_statement(filters, sort, tier, None, 21, NOW, walk=doctor_search.WALK)
+async def _check(db: Database, asked: dict[str, Any], sort: Sort, found: Sequence[Tier]) -> None:
+    filters = Filters.model_validate(asked)
     async with db.connection() as connection:
-        return len(await connection.fetch(statement, *values)) < 21
+        checking = cast("Connection", Checking(connection, (asked, sort)))
+        await doctor_search.find(checking, filters, sort, found, None, 21, NOW)
 
 
 @pytest.mark.parametrize("sort", [Sort.SOONEST, Sort.FEE, Sort.RATING])
 async def test_no_search_reads_the_whole_table_whatever_is_asked_for(many: Database, sort: Sort) -> None:
     for asked in ASKED:
-        filters = Filters.model_validate(asked)
-        await _explain(many, filters, sort, EVERYBODY[0], walk=doctor_search.WALK)
-        if await _needs_look_up(many, filters, sort, EVERYBODY[0]):
-            await _explain(many, filters, sort, EVERYBODY[0], walk=None)
+        await _check(many, asked, sort, EVERYBODY)
 
 
 @pytest.mark.parametrize("text", TEXTS)
 async def test_no_text_reads_the_whole_table(many: Database, text: str) -> None:
     async with many.connection() as connection:
-        understood = terms(*await doctor_search.words_of(connection, text))
-    for sort, found in ((Sort.RELEVANCE, tiers(understood)), (Sort.FEE, whole(understood))):
-        for tier in found:
-            await _explain(many, Filters(), sort, tier, walk=doctor_search.WALK)
-            if await _needs_look_up(many, Filters(), sort, tier):
-                await _explain(many, Filters(), sort, tier, walk=None)
+        understood = terms(*await words_of(connection, text))
+    for asked in ({}, {"gender": "other"}, {**HOURS, "specialty": "dermatology"}):
+        await _check(many, asked, Sort.RELEVANCE, tiers(understood))
+        await _check(many, asked, Sort.FEE, whole(understood))
 
 
 async def test_a_plan_that_knows_no_values_scans_nothing_either(many: Database) -> None:
     for number, asked in enumerate(ASKED):
-        statement, values = doctor_search.page_statement(
-            Filters.model_validate(asked), Sort.SOONEST, EVERYBODY[0], None, 21, NOW, walk=doctor_search.WALK
-        )
+        search = Search(Filters.model_validate(asked), Sort.SOONEST, EVERYBODY[0], None, 21, NOW)
+        statement, values = search.walked(doctor_search.NEAR)
         async with many.transaction() as connection:
             await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
             await connection.execute(f"PREPARE asked_{number} AS {statement}")
@@ -192,7 +194,7 @@ async def test_the_pages_of_a_list_hold_each_doctor_once(many: Database, where: 
 async def test_pages_by_relevance_go_on_from_one_tier_into_the_next(many: Database) -> None:
     filters = Filters.model_validate({"gender": "other"})
     async with many.connection() as connection:
-        understood = terms(*await doctor_search.words_of(connection, "menen dermatology"))
+        understood = terms(*await words_of(connection, "menen dermatology"))
         rows = await connection.fetch(
             """SELECT id::text FROM doctors
                WHERE gender = 'other' AND (full_name LIKE '%Menon%' OR specialties @> '{dermatology}')"""

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 from temporalio import activity
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.client import Client, WithStartWorkflowOperation, WorkflowExecutionStatus
+from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.worker import Worker
 
 from amrutam.domain.audit import Actor
@@ -24,10 +25,21 @@ class Desk:
     """Claims at once, and takes its time to say that it has moved."""
 
     def __init__(self) -> None:
+        self.asked = asyncio.Event()
         self.may_answer = asyncio.Event()
 
     @activity.defn(name="booking.claim")
     async def claim(self, claim: ClaimTime) -> Booking:
+        return self._booked(claim, datetime.now(UTC) + SOON)
+
+    @activity.defn(name="booking.move")
+    async def move(self, command: MoveBooking) -> Booking:
+        self.asked.set()
+        await self.may_answer.wait()
+        moved = self._booked(_claim(), command.starts_at)
+        return moved.model_copy(update={"id": command.booking_id})
+
+    def _booked(self, claim: ClaimTime, starts_at: datetime) -> Booking:
         return Booking(
             id=claim.booking_id,
             status=Status.CONFIRMED,
@@ -35,32 +47,26 @@ class Desk:
             doctor_name="Dr Meera Iyer",
             patient_id=claim.patient_id,
             booked_by=claim.patient_id,
-            starts_at=claim.starts_at,
-            ends_at=claim.starts_at + timedelta(minutes=15),
+            starts_at=starts_at,
+            ends_at=starts_at + timedelta(minutes=15),
             mode=claim.mode,
             reason=None,
             fee=Money(amount=0, currency="INR"),
             expires_at=None,
-            confirmed_at=claim.starts_at,
+            confirmed_at=starts_at,
             cancellation=None,
             version=1,
-            created_at=claim.starts_at,
+            created_at=starts_at,
         )
 
-    @activity.defn(name="booking.move")
-    async def move(self, command: MoveBooking) -> Booking:
-        await self.may_answer.wait()
-        moved = await self.claim(_claim(command.starts_at))
-        return moved.model_copy(update={"id": command.booking_id})
 
-
-def _claim(starts_at: datetime) -> ClaimTime:
+def _claim() -> ClaimTime:
     actor = Actor(id=new_id(), role=Role.PATIENT, request_id="tests")
     return ClaimTime(
         booking_id=new_id(),
         doctor_id=new_id(),
         patient_id=actor.id,
-        starts_at=starts_at,
+        starts_at=datetime.now(UTC),
         mode=Mode.VIDEO,
         reason=None,
         actor=actor,
@@ -69,8 +75,8 @@ def _claim(starts_at: datetime) -> ClaimTime:
 
 async def test_a_visit_that_is_moved_while_it_comes_due_keeps_its_workflow(temporal: Client) -> None:
     """The move commits before the visit is due, and is known to the workflow only afterwards."""
-    desk, queue, now = Desk(), f"tests-{new_id()}", datetime.now(UTC)
-    claim = _claim(now + SOON)
+    desk, queue, later, claim = Desk(), f"tests-{new_id()}", datetime.now(UTC) + LATER, _claim()
+    command = MoveBooking(operation_id=new_id(), booking_id=claim.booking_id, starts_at=later, actor=claim.actor)
     async with Worker(
         temporal,
         task_queue=queue,
@@ -79,13 +85,20 @@ async def test_a_visit_that_is_moved_while_it_comes_due_keeps_its_workflow(tempo
         interceptors=[RefusalInterceptor()],
         workflow_runner=sandbox(),
     ):
-        handle = await temporal.start_workflow(
-            BookingWorkflow.run, claim, id=f"booking/{claim.booking_id}", task_queue=queue
+        start = WithStartWorkflowOperation(
+            BookingWorkflow.run,
+            claim,
+            id=f"booking/{claim.booking_id}",
+            task_queue=queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
         )
-        command = MoveBooking(
-            operation_id=new_id(), booking_id=claim.booking_id, starts_at=now + LATER, actor=claim.actor
+        moving = asyncio.create_task(
+            temporal.execute_update_with_start_workflow(
+                BookingWorkflow.reschedule, command, start_workflow_operation=start
+            )
         )
-        moving = asyncio.create_task(handle.execute_update(BookingWorkflow.reschedule, command))
+        await desk.asked.wait()
+        handle = temporal.get_workflow_handle(f"booking/{claim.booking_id}")
 
         async def due() -> bool:
             kinds = [event.event_type for event in (await handle.fetch_history()).events]
@@ -93,6 +106,6 @@ async def test_a_visit_that_is_moved_while_it_comes_due_keeps_its_workflow(tempo
 
         await until(due)
         desk.may_answer.set()
-        assert (await moving).starts_at == now + LATER
+        assert (await moving).starts_at == later
         assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
         await handle.terminate("the test is over")
