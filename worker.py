@@ -42,11 +42,14 @@ from amrutam.storage.scripts import Scripts
 from amrutam.storage.session_markers import SessionMarkers
 from amrutam.sweep import Sweep
 from amrutam.telemetry import OperatorPort, configure_logging
-from amrutam.temporal import connect, forward_core_logs, is_reachable
+from amrutam.temporal import MAILS_QUEUE, connect, forward_core_logs, is_reachable
 from workflows.refusals import RefusalInterceptor
 from workflows.registry import WORKFLOWS, sandbox
 
 QUEUES = tuple(WORKFLOWS)
+
+# However many mails wait, they take this much of the process, and no more.
+MOST_MAILS = 4
 
 # Over the longest write, so that an attempt that has begun may end.
 GRACE = timedelta(seconds=8)
@@ -105,10 +108,9 @@ def build_worker(queue: str, settings: Settings, keyring: Keyring, clients: Clie
             steps = BookingActivities(clients.db, Lock(clients.redis), clients.cache, keys, limits)
             activities = [steps.claim, steps.expire, steps.cancel, steps.move, steps.offer_move]
             activities += [steps.call_off, steps.withdraw]
+        case "mails":
+            activities = [_notification(settings, keyring, clients).send_mail]
         case _:
-            notification = NotificationActivities(
-                clients.db, mailer_for(settings), keyring, settings, clients.person_keys
-            )
             keeping = MaintenanceActivities(clients.db, settings, documents_for(settings))
             folder = settings.audit_checkpoint_folder
             sealing = AuditActivities(clients.db, CheckpointFolder(folder, keyring) if folder else None)
@@ -116,7 +118,7 @@ def build_worker(queue: str, settings: Settings, keyring: Keyring, clients: Clie
             calling_off = CallingOffActivities(clients.db, clients.temporal)
             cancelling = CancelDayActivities(clients.db, clients.cache, clients.temporal, clients.operation_keys)
             activities = [
-                notification.send_mail,
+                _notification(settings, keyring, clients).send_mail,
                 keeping.keep_house,
                 sealing.seal,
                 *(verifying.submit, verifying.answer, verifying.decide),
@@ -124,6 +126,7 @@ def build_worker(queue: str, settings: Settings, keyring: Keyring, clients: Clie
                 *(calling_off.bookings_ahead, calling_off.call_off),
                 *(cancelling.close, cancelling.appointments, cancelling.offer_move),
             ]
+    most = MOST_MAILS if queue == MAILS_QUEUE else settings.database_pool_size
     return Worker(
         clients.temporal,
         task_queue=queue,
@@ -134,8 +137,13 @@ def build_worker(queue: str, settings: Settings, keyring: Keyring, clients: Clie
         max_cached_workflows=settings.workflow_cache_size,
         graceful_shutdown_timeout=GRACE,
         max_concurrent_local_activities=settings.database_pool_size,
-        max_concurrent_activities=settings.database_pool_size,
+        max_concurrent_activities=most,
+        max_concurrent_workflow_tasks=most if queue == MAILS_QUEUE else None,
     )
+
+
+def _notification(settings: Settings, keyring: Keyring, clients: Clients) -> NotificationActivities:
+    return NotificationActivities(clients.db, mailer_for(settings), keyring, settings, clients.person_keys)
 
 
 async def run(settings: Settings, keyring: Keyring, queues: Sequence[str], stop: asyncio.Event) -> None:

@@ -27,13 +27,13 @@ from amrutam.storage.free_times import calendar_of
 from amrutam.storage.pool import Database
 from amrutam.storage.session_markers import SessionMarkers
 from amrutam.telemetry import RELAY_LAG_SECONDS
-from amrutam.temporal import BACKGROUND_QUEUE
+from amrutam.temporal import BACKGROUND_QUEUE, MAILS_QUEUE
 
 BATCH = 200
 PAUSE_SECONDS = 0.2
 RETRY_SECONDS = 1.0
 # Mails are told in no order. One after the other, a person's link would wait behind each mail of a suspended practice.
-STARTS_AT_ONCE = 16
+STARTS_AT_ONCE = 8
 
 log = structlog.get_logger()
 
@@ -127,6 +127,7 @@ def follow_suspensions(temporal: Client) -> Effect:
                 suspended = PracticeSuspended.model_validate({**json.loads(event.data), "subject": event.subject})
                 await _start_once(
                     temporal,
+                    BACKGROUND_QUEUE,
                     "Suspension",
                     Suspension(id=event.id, doctor_id=suspended.subject, by=suspended.by),
                     f"suspension/{event.id}",
@@ -144,7 +145,8 @@ def send_mails(temporal: Client) -> Effect:
 
         async def start(mail: SendMail) -> None:
             async with some:
-                await _start_once(temporal, "SendMail", mail, f"mail/{mail.event_id}", f"Mail: {mail.template}")
+                words = f"Mail: {mail.template}"
+                await _start_once(temporal, MAILS_QUEUE, "SendMail", mail, f"mail/{mail.event_id}", words)
 
         mails = [mail_for(event.id, event.type, event.subject, event.data) for event in batch]
         try:
@@ -157,14 +159,14 @@ def send_mails(temporal: Client) -> Effect:
     return effect
 
 
-async def _start_once(temporal: Client, workflow: str, argument: Message, id: str, summary: str) -> None:
+async def _start_once(temporal: Client, queue: str, workflow: str, argument: Message, id: str, summary: str) -> None:
     """Start it, if it was not started before."""
     with suppress(WorkflowAlreadyStartedError):
         await temporal.start_workflow(
             workflow,
             argument,
             id=id,
-            task_queue=BACKGROUND_QUEUE,
+            task_queue=queue,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             static_summary=summary,
             rpc_timeout=timedelta(seconds=3),

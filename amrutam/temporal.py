@@ -20,6 +20,8 @@ from amrutam.telemetry import seal_broken
 
 BOOKINGS_QUEUE = "bookings"
 BACKGROUND_QUEUE = "background"
+# Apart from both: there may be thousands at once, and for what is in the background somebody may wait.
+MAILS_QUEUE = "mails"
 
 BOOKING_STATUS = SearchAttributeKey.for_keyword("BookingStatus")
 DOCTOR_ID = SearchAttributeKey.for_keyword("DoctorId")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from amrutam.temporal import BACKGROUND_QUEUE, BOOKINGS_QUEUE
+from amrutam.temporal import BACKGROUND_QUEUE, BOOKINGS_QUEUE, MAILS_QUEUE
 from workflows.audit import SealAuditWorkflow
 from workflows.booking import BookingWorkflow
 from workflows.cancel_day import CancelDayWorkflow
@@ -15,8 +15,9 @@ from workflows.verification import VerificationWorkflow
 
 WORKFLOWS: Mapping[str, Sequence[type]] = {
     BOOKINGS_QUEUE: (BookingWorkflow,),
+    MAILS_QUEUE: (SendMailWorkflow,),
     BACKGROUND_QUEUE: (
-        SendMailWorkflow,
+        SendMailWorkflow,  # those that were begun before mails had a queue of their own
         MaintenanceWorkflow,
         SealAuditWorkflow,
         VerificationWorkflow,
