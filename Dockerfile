@@ -19,10 +19,11 @@ LABEL org.opencontainers.image.title="Amrutam" \
       org.opencontainers.image.description="A telemedicine backend on Temporal: API, worker and operator commands" \
       org.opencontainers.image.version="0.1.0"
 
-# Pango typesets PDF documents. Its minor releases bring security fixes, so the newest of this Debian is taken.
+# Pango typesets PDF documents; names in them may be in any script of India. Its minor releases bring security fixes,
+# so the newest of this Debian is taken.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 \
+    && apt-get install -y --no-install-recommends libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-noto-core \
     && rm -rf /var/lib/apt/lists/*
 
 # Volumes that are mounted here take over this owner.

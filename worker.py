@@ -19,6 +19,7 @@ from activities.calling_off import CallingOffActivities
 from activities.cancel_day import CancelDayActivities
 from activities.maintenance import MaintenanceActivities
 from activities.notification import NotificationActivities
+from activities.payment import PaymentActivities, Terms
 from activities.verification import VerificationActivities
 from amrutam.crypto import OPERATIONS, Keyring, SealingKeys
 from amrutam.domain.booking import HoldLimits
@@ -26,10 +27,19 @@ from amrutam.domain.wallclock import use_pinned_tzdata
 from amrutam.gateways.checkpoints import CheckpointFolder
 from amrutam.gateways.documents import documents_for
 from amrutam.gateways.mail import mailer_for
+from amrutam.gateways.payment_choice import payment_gateways
 from amrutam.keyring_file import follow
 from amrutam.leaving import leave
 from amrutam.preflight import database_state, load_and_check
-from amrutam.relay import Relay, follow_suspensions, mark_free_times, mark_sessions, refresh_caches, send_mails
+from amrutam.relay import (
+    Relay,
+    follow_suspensions,
+    mark_free_times,
+    mark_sessions,
+    pursue_payments,
+    refresh_caches,
+    send_mails,
+)
 from amrutam.settings import Settings, SettingsError
 from amrutam.settling import settle
 from amrutam.storage.breaker import redis_client
@@ -105,9 +115,19 @@ def build_worker(queue: str, settings: Settings, keyring: Keyring, clients: Clie
                 unpaid=settings.max_unpaid_holds, expired=settings.max_expired_holds, seconds=settings.hold_seconds
             )
             keys = clients.operation_keys
-            steps = BookingActivities(clients.db, Lock(clients.redis), clients.cache, keys, limits)
-            activities = [steps.claim, steps.expire, steps.cancel, steps.move, steps.offer_move]
+            lock = Lock(clients.redis)
+            steps = BookingActivities(clients.db, lock, clients.cache, keys, limits, settings.refund_rules)
+            activities = [steps.claim, steps.expire, steps.settle, steps.cancel, steps.move, steps.offer_move]
             activities += [steps.call_off, steps.withdraw]
+        case "payments":
+            paying = PaymentActivities(
+                clients.db,
+                clients.temporal,
+                payment_gateways(settings),
+                clients.operation_keys,
+                Terms(late=timedelta(minutes=settings.payment_late_minutes)),
+            )
+            activities = [paying.open, paying.look, paying.refund, paying.sweep]
         case "mails":
             activities = [_notification(settings, keyring, clients).send_mail]
         case _:
@@ -136,7 +156,7 @@ def build_worker(queue: str, settings: Settings, keyring: Keyring, clients: Clie
         workflow_runner=sandbox(),
         max_cached_workflows=settings.workflow_cache_size,
         graceful_shutdown_timeout=GRACE,
-        max_concurrent_local_activities=settings.database_pool_size,
+        max_concurrent_local_activities=most,
         max_concurrent_activities=most,
         max_concurrent_workflow_tasks=most if queue == MAILS_QUEUE else None,
     )
@@ -157,6 +177,7 @@ async def run(settings: Settings, keyring: Keyring, queues: Sequence[str], stop:
             "cache": refresh_caches(clients.cache),
             "mail": send_mails(clients.temporal),
             "suspensions": follow_suspensions(clients.temporal),
+            "payments": pursue_payments(clients.temporal),
             "sessions": mark_sessions(markers),
             "free_times": mark_free_times(clients.db),
         },

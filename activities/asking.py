@@ -1,15 +1,12 @@
 """Asking a booking's own workflow: nobody else changes a booking's status."""
 
-from datetime import timedelta
 from uuid import UUID
 
 from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from amrutam.domain.common import Message
-
-# Under the activity's own time, so that its last word is ours.
-ANSWER = timedelta(seconds=8)
+from amrutam.temporal import ANSWER
 
 
 async def ask_booking(temporal: Client, booking_id: UUID, update: str, command: Message, update_id: str) -> bool:

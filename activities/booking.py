@@ -6,6 +6,7 @@ from uuid import UUID
 
 from temporalio import activity
 
+from activities import paid
 from activities.once import once
 from amrutam.crypto import SealingKeys
 from amrutam.domain.audit import Actor
@@ -27,10 +28,12 @@ from amrutam.domain.booking import (
 )
 from amrutam.domain.calling_off import CallOff, Cause
 from amrutam.domain.cancel_day import MoveOffered, OfferMove
-from amrutam.domain.errors import DomainError, NotFound
+from amrutam.domain.errors import DoctorUnavailable, DomainError, NotFound
+from amrutam.domain.payment import RefundRules
 from amrutam.ids import first_id_at
 from amrutam.storage import audit, availability, claims, events
 from amrutam.storage import booking as bookings
+from amrutam.storage.availability import Bookable
 from amrutam.storage.cache import Cache, slots_group
 from amrutam.storage.lock import Lock
 from amrutam.storage.pool import Connection, Database
@@ -51,6 +54,7 @@ class BookingActivities:
         cache: Cache,
         operation_keys: SealingKeys,
         limits: HoldLimits,
+        refunds: RefundRules,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._db = db
@@ -58,6 +62,7 @@ class BookingActivities:
         self._cache = cache
         self._keys = operation_keys
         self._limits = limits
+        self._refunds = refunds
         self._now = now
 
     @activity.defn(name="booking.claim")
@@ -65,6 +70,42 @@ class BookingActivities:
         """Hold the time, or for a free one confirm it. Raises the refusal, which is noted for all who wait."""
         async with self._lock(f"doctor/{claim.doctor_id}"):
             return await self._once(claim.booking_id, lambda db: self._take(db, claim))
+
+    @activity.defn(name="booking.settle")
+    async def settle(self, booking_id: UUID) -> Booking:
+        """Say what was captured for it is for: it confirms the booking, where its time is to be had, or goes back."""
+        async with self._db.transaction() as db:
+            found = await bookings.find(db, booking_id)
+            if found is None:
+                raise NotFound
+            await claims.queue_for(db, (found.doctor_id, found.patient_id))
+            calendar = await _calendar(db, found)  # before the booking, as by everybody who needs both
+            before = await bookings.lock(db, booking_id)
+            confirmed = await paid.decide(db, before, lambda: self._retake(db, before, calendar))
+            booking = await bookings.lock(db, booking_id)
+            if not confirmed:
+                return booking
+            await events.append(db, fact(booking))
+            await audit.append_system(db, "booking.confirm", booking_id, patient_id=booking.patient_id)
+        await self._tell(booking)
+        return booking
+
+    async def _retake(self, db: Connection, booking: Booking, doctor: Bookable | None) -> bool:
+        """Claim the times of a booking for good whose hold has run out, if its slot is still offered and free."""
+        if doctor is None:
+            return False
+        try:
+            async with db.transaction():
+                slot = doctor.slot_at(booking.starts_at, booking.mode, now=self._now())
+                await claims.release(db, booking.id)
+                wanted = {
+                    booking.doctor_id: claimed_span(doctor.availability, slot),
+                    booking.patient_id: Span(slot.starts_at, slot.ends_at),
+                }
+                check_free(booking, await claims.take(db, booking.id, wanted, None))
+        except DomainError:
+            return False
+        return True
 
     @activity.defn(name="booking.cancel")
     async def cancel(self, command: CancelBooking) -> Booking:
@@ -231,9 +272,19 @@ class BookingActivities:
         await claims.release(db, booking_id)
         booking = await bookings.lock(db, booking_id)
         await events.append(db, fact(booking))
-        return booking
+        if booking.cancellation:
+            await paid.release(db, booking, booking.cancellation.by, self._refunds, self._now())
+        return await bookings.lock(db, booking_id)
 
     async def _tell(self, booking: Booking, told: str | None = None) -> None:
         """Count it, and shorten the wait for the relay, which invalidates the cache in any case."""
         BOOKINGS.labels(told or booking.status).inc()
         await self._cache.invalidate(slots_group(booking.doctor_id))
+
+
+async def _calendar(db: Connection, booking: Booking) -> Bookable | None:
+    """What stands in the doctor's calendar near the booking, until the transaction ends; None for one who is barred."""
+    try:
+        return await availability.for_booking(db, booking.doctor_id, booking.starts_at)
+    except DoctorUnavailable:
+        return None

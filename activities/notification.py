@@ -6,14 +6,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from temporalio import activity
 
 from amrutam.crypto import Keyring
+from amrutam.domain import invitation
+from amrutam.domain.booking import Booking
+from amrutam.domain.common import Role
 from amrutam.domain.email_change import Side
 from amrutam.domain.notification import Delivery, SendMail, Template
-from amrutam.gateways.mail import Mail, Mailer, MailNotSent, MailRefused
+from amrutam.domain.wallclock import wall_clock
+from amrutam.gateways.mail import Attachment, Mail, Mailer, MailNotSent, MailRefused
 from amrutam.settings import Settings
 from amrutam.storage import auth as accounts
 from amrutam.storage import email_change, invitations, passwords
 from amrutam.storage.auth import Recipient
-from amrutam.storage.particulars import Values, particulars, wall_clock
+from amrutam.storage.particulars import Particulars, particulars
 from amrutam.storage.person_keys import PersonKeys
 from amrutam.storage.pool import Connection, Database
 from amrutam.telemetry import MAILS
@@ -44,6 +48,7 @@ class NotificationActivities:
         self._mailer = mailer
         self._keyring = keyring
         self._person_keys = person_keys or PersonKeys(keyring)
+        self._sender = settings.mail_from
         self._public_url = settings.public_url.rstrip("/")
         self._templates = Environment(
             loader=PackageLoader("amrutam", "templates/mails"),
@@ -73,12 +78,19 @@ class NotificationActivities:
             raise
         return Delivery.SENT
 
-    def _render(self, message: SendMail, person: Recipient, more: Values) -> Mail:
-        values = {**self._values(message, person), **more}
+    def _render(self, message: SendMail, person: Recipient, more: Particulars) -> Mail:
+        values = {**self._values(message, person), **more.values}
         text = self._templates.get_template(f"{message.template}.txt").render(values)
         html = self._templates.get_template(f"{message.template}.html").render(values)
         head, _, body = text.partition("\n\n")
-        return Mail(message.event_id, person.email, head.removeprefix("Subject: "), body, html)
+        attachments = (self._invitation(message, person, more.visit),) if more.visit else ()
+        return Mail(message.mail_id, person.email, head.removeprefix("Subject: "), body, html, attachments)
+
+    def _invitation(self, message: SendMail, person: Recipient, visit: Booking) -> Attachment:
+        """The visit for the calendar of this side of it."""
+        side = Role.DOCTOR if message.to_doctor else Role.PATIENT
+        content = invitation.write(visit, side, person.email, self._sender, self._public_url)
+        return Attachment(invitation.FILE_NAME, invitation.content_type(visit), content)
 
     def _values(self, message: SendMail, person: Recipient) -> dict[str, str]:
         """What the template may say. A mail to an address that is not confirmed holds no word that its sender chose."""

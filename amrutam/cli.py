@@ -13,7 +13,7 @@ import asyncpg
 from pydantic import SecretStr
 
 from amrutam import migrations
-from amrutam.commands import admin, audit, keys, mfa, routes
+from amrutam.commands import admin, audit, keys, mfa, reconcile, routes
 from amrutam.crypto import KeyringError
 from amrutam.domain.wallclock import use_pinned_tzdata
 from amrutam.migrations import MigrationError
@@ -22,7 +22,7 @@ from amrutam.settings import MIGRATES_BY_TLS, SettingsError, has_verified_tls
 from amrutam.storage.pool import Database, DatabaseUnavailable
 
 # Commands that have a file of their own.
-REGISTERED = (keys.register, audit.register, mfa.register, admin.register, routes.register)
+REGISTERED = (keys.register, audit.register, mfa.register, admin.register, reconcile.register, routes.register)
 
 
 def _say(line: str) -> None:

@@ -55,6 +55,44 @@ INVARIANTS = (
                              WHERE b.id = c.booking_id AND c.resource_id IN (b.doctor_id, b.patient_id))""",
     ),
     Invariant(
+        "a booking with a fee is confirmed by a charge that pays for it",
+        "nobody is seen unpaid, and nobody's money is kept without a visit",
+        """SELECT b.id::text FROM scope, bookings b
+           WHERE b.id >= since AND b.status = 'confirmed' AND b.fee_amount > 0 AND b.updated_at < settled
+             AND 1 <> (SELECT count(*) FROM payments p JOIN charges c ON c.payment_id = p.id
+                       WHERE p.booking_id = b.id AND c.decision = 'applied' AND c.amount = b.fee_amount)""",
+    ),
+    Invariant(
+        "every charge is decided on",
+        "the booking's workflow says what it is for, or it goes back",
+        """SELECT c.gateway || '/' || c.id
+           FROM scope, charges c WHERE c.decision IS NULL AND c.recorded_at < settled""",
+    ),
+    Invariant(
+        "what was captured pays for a booking, is kept, or has gone back or is about to",
+        "not a paisa of a patient's is without a place",
+        """SELECT p.id::text
+           FROM scope, payments p
+                JOIN LATERAL (SELECT COALESCE(sum(amount), 0) AS captured,
+                                     COALESCE(sum(amount) FILTER (WHERE decision IS NULL), 0) AS undecided
+                              FROM charges c WHERE c.payment_id = p.id) AS taken ON true
+                JOIN LATERAL (SELECT COALESCE(sum(amount) FILTER (WHERE status = 'done'), 0) AS done,
+                                     COALESCE(sum(amount) FILTER (WHERE status NOT IN ('done', 'proposed')), 0) AS open
+                              FROM refunds r WHERE r.payment_id = p.id) AS back ON true
+                LEFT JOIN LATERAL (SELECT COALESCE(sum(amount) FILTER (WHERE account = 'gateway'), 0) AS gateway,
+                                          COALESCE(sum(amount) FILTER (WHERE account = 'patient'), 0) AS patient
+                                   FROM ledger_movements m JOIN ledger_entries e ON e.movement_id = m.id
+                                   WHERE m.payment_id = p.id) AS book ON true
+           WHERE p.id >= since AND p.updated_at < settled
+             AND (book.gateway, book.patient) <> (captured - done, -(undecided + open))""",
+    ),
+    Invariant(
+        "every movement of the ledger balances",
+        "money neither comes from nowhere nor goes there",
+        """SELECT e.movement_id::text FROM scope, ledger_entries e
+           WHERE e.movement_id >= since GROUP BY e.movement_id HAVING sum(e.amount) <> 0""",
+    ),
+    Invariant(
         "no day holds more bookings than its doctor takes",
         "bookings of one doctor queue up, and each one counts; those that stood when the cap was set may be more",
         # Whoever held the calendar while it was changed had begun at most a transaction's time before it was free.

@@ -18,6 +18,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from amrutam.domain.calling_off import Suspension
 from amrutam.domain.common import Message
 from amrutam.domain.notification import SendMail, mail_for
+from amrutam.domain.payment import PaymentNoticed, Pursue, RefundDue
 from amrutam.domain.sessions import SessionsChanged
 from amrutam.domain.verification import PracticeSuspended
 from amrutam.storage import events, free_times
@@ -27,7 +28,7 @@ from amrutam.storage.free_times import calendar_of
 from amrutam.storage.pool import Database
 from amrutam.storage.session_markers import SessionMarkers
 from amrutam.telemetry import RELAY_LAG_SECONDS
-from amrutam.temporal import BACKGROUND_QUEUE, MAILS_QUEUE
+from amrutam.temporal import BACKGROUND_QUEUE, MAILS_QUEUE, PAYMENTS_QUEUE
 
 BATCH = 200
 PAUSE_SECONDS = 0.2
@@ -137,8 +138,30 @@ def follow_suspensions(temporal: Client) -> Effect:
     return effect
 
 
+def pursue_payments(temporal: Client) -> Effect:
+    """Have `payment/<id>` look, started anew where it has ended: a gateway has told, or money is to go back."""
+
+    async def effect(batch: Sequence[StoredEvent]) -> None:
+        told = {event.subject for event in batch if event.type in {PaymentNoticed.type, RefundDue.type}}
+        for payment_id in sorted(told):
+            await temporal.start_workflow(
+                "Payment",
+                Pursue(payment_id=payment_id),
+                id=f"payment/{payment_id}",
+                task_queue=PAYMENTS_QUEUE,
+                start_signal="look",
+                static_summary="A payment after its checkout",
+                rpc_timeout=timedelta(seconds=3),
+            )
+
+    return effect
+
+
 def send_mails(temporal: Client) -> Effect:
-    """Start `mail/<event id>` for each fact that somebody is told of: once for each, however often it is seen."""
+    """Start `mail/<event id>` for each fact that somebody is told of: once for each, however often it is seen.
+
+    Where both sides of a booking are told, one workflow sends both mails.
+    """
 
     async def effect(batch: Sequence[StoredEvent]) -> None:
         some = asyncio.Semaphore(STARTS_AT_ONCE)
@@ -146,9 +169,9 @@ def send_mails(temporal: Client) -> Effect:
         async def start(mail: SendMail) -> None:
             async with some:
                 words = f"Mail: {mail.template}"
-                await _start_once(temporal, MAILS_QUEUE, "SendMail", mail, f"mail/{mail.event_id}", words)
+                await _start_once(temporal, MAILS_QUEUE, "SendMails", mail, mail.workflow_id, words)
 
-        mails = [mail_for(event.id, event.type, event.subject, event.data) for event in batch]
+        mails = [mail_for(each.id, each.type, each.subject, each.data) for each in batch]
         try:
             async with asyncio.TaskGroup() as group:
                 for mail in filter(None, mails):

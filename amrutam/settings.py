@@ -14,12 +14,14 @@ from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from amrutam.domain.common import Role
+from amrutam.domain.payment import RefundRule, RefundRules
 
 # They see other people's health data, or open doors to it.
 MUST_HAVE_MFA = frozenset({Role.DOCTOR, Role.SUPPORT, Role.ADMIN})
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 # OWASP's least for argon2id, for which it gives both together.
 LEAST_MEMORY_KIB, LEAST_PASSES = 19 * 1024, 2
+PAYMENT_SANDBOX = "PAYMENT_SANDBOX_URL, PAYMENT_SANDBOX_KEY, PAYMENT_SANDBOX_WEBHOOK_SECRET"
 MIGRATES_BY_TLS = "MIGRATION_DATABASE_URL: needs ?sslmode=verify-full (plain-text connections are refused)"
 
 
@@ -100,6 +102,27 @@ class Settings(BaseSettings):
     max_unpaid_holds: int = Field(3, ge=1, description="unpaid times a patient may hold at once")
     max_expired_holds: int = Field(5, ge=1, description="unpaid holds a patient may let run out in 24 hours")
 
+    razorpay_url: str = Field("https://api.razorpay.com", description="of Razorpay's API")
+    razorpay_key_id: str | None = Field(None, description="of Razorpay; with it patients pay there")
+    razorpay_key_secret: SecretStr | None = Field(None, description="goes with the key id")
+    razorpay_webhook_secrets: Annotated[list[SecretStr], NoDecode] = Field(
+        default_factory=list[SecretStr],
+        description="of Razorpay's webhooks, comma-separated; each is good, so that one can follow another",
+    )
+    payment_sandbox_url: str | None = Field(None, description="demo: of the payment sandbox, which takes no money")
+    payment_sandbox_key: SecretStr | None = Field(None, description="demo: the token of its API")
+    payment_sandbox_webhook_secret: SecretStr | None = Field(None, description="demo: signs its webhooks")
+    refund_alone_most: int = Field(
+        20_000, ge=0, description="what one of support may give back alone, in minor units; above it a second agrees"
+    )
+    payment_late_minutes: int = Field(
+        60, ge=20, description="how long after a hold a gateway may still capture its fee"
+    )
+    patient_refunds: Annotated[list[RefundRule], NoDecode] = Field(
+        default_factory=lambda: [RefundRule(hours=24, percent=100), RefundRule(hours=2, percent=50)],
+        description="what a patient who cancels gets back: hours before the visit and per cent, as 24:100,2:50",
+    )
+
     access_token_seconds: int = Field(600, ge=60, le=3600, description="life of an access token")
     session_days: int = Field(30, ge=1, description="life of a session and its refresh tokens")
     session_idle_days: int = Field(14, ge=1, description="a session that is not used for so long is over before that")
@@ -123,6 +146,10 @@ class Settings(BaseSettings):
         90, ge=1, description="how long after a visit its doctor still reads what the patient told"
     )
 
+    gst_permille: int = Field(
+        0, ge=0, le=1000, description="GST in what a visit costs, in per mille; health care is exempt"
+    )
+
     review_edit_days: int = Field(14, ge=1, description="how long a patient may change a review")
 
     keep_claims_hours: int = Field(24, ge=1, description="how long a past claim is kept")
@@ -134,7 +161,15 @@ class Settings(BaseSettings):
         7, ge=1, description="how long a deleted document is kept, and what is left of an upload that failed"
     )
 
-    @field_validator("cors_origins", "trusted_proxies", "require_mfa_roles", mode="before")
+    @field_validator("patient_refunds", mode="before")
+    @classmethod
+    def _rules(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.partition(":") for part in value.split(",") if part.strip()]
+        return [{"hours": hours.strip(), "percent": percent.strip()} for hours, _, percent in pairs]
+
+    @field_validator("cors_origins", "trusted_proxies", "require_mfa_roles", "razorpay_webhook_secrets", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -158,6 +193,11 @@ class Settings(BaseSettings):
         return [part.strip() for part in given.split(",") if part.strip()]
 
     @property
+    def refund_rules(self) -> RefundRules:
+        """What goes back when a booking is cancelled."""
+        return RefundRules(patient=self.patient_refunds)
+
+    @property
     def temporal_timeout(self) -> timedelta:
         """The wait for a workflow, as Temporal's client takes it."""
         return timedelta(seconds=self.temporal_timeout_seconds)
@@ -173,7 +213,13 @@ class Settings(BaseSettings):
             faults.append("HOST, METRICS_HOST: demo mode listens on 127.0.0.1 only, unless AMRUTAM_DEMO_EXPOSE=yes")
         if not self.smtp_url and not self.mail_folder:
             faults.append("MAIL_FOLDER: name a folder for mails, or an SMTP_URL")
+        if any(self._payment_sandbox) and not all(self._payment_sandbox):
+            faults.append(f"{PAYMENT_SANDBOX}: go together")
         return faults
+
+    @property
+    def _payment_sandbox(self) -> tuple[object, ...]:
+        return (self.payment_sandbox_url, self.payment_sandbox_key, self.payment_sandbox_webhook_secret)
 
     def _documents_faults(self) -> list[str]:
         url = _parts(SecretStr(self.documents_url or ""))
@@ -208,6 +254,7 @@ class Settings(BaseSettings):
                 self.smtp_url and _sends_by_tls(self.smtp_url)
             ),
             "MAIL_FOLDER: local mail exists in demo mode only": self.mail_folder is None,
+            f"{PAYMENT_SANDBOX}: exist in demo mode only": not any(self._payment_sandbox),
             "AUDIT_CHECKPOINT_FOLDER: needed, outside the database's machine": self.audit_checkpoint_folder is not None,
             "CORS_ORIGINS: name each origin, as https://app.example.org; *, null and http:// are refused": all(
                 map(_is_https_origin, self.cors_origins)

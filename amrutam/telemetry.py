@@ -56,6 +56,18 @@ AUDIT_UNSEALED_SECONDS = Gauge("amrutam_audit_unsealed_seconds", "Age of the old
 SEAL_ERRORS = Counter("amrutam_seal_errors_total", "Sealed values that did not open", ["what"])
 LIMITED = Counter("amrutam_limited_total", "Requests refused by a limit: of a user, an address, or guessing", ["limit"])
 LOCAL_LIMITS = Counter("amrutam_local_limits_total", "Limits kept by this process alone, as Redis was away")
+PAYMENTS = Counter(
+    "amrutam_payments_total", "Checkouts that were opened, and charges that were captured", ["gateway", "outcome"]
+)
+REFUNDS_FAILED = Counter(
+    "amrutam_refunds_failed_total", "Refunds that a gateway refused: support is to see to them", ["gateway"]
+)
+WEBHOOKS = Counter("amrutam_webhooks_total", "What gateways told", ["gateway", "outcome"])
+CHARGES_UNKNOWN = Counter(
+    "amrutam_charges_unknown_total",
+    "Charges that a sweep found at a gateway before anything else told of them",
+    ["gateway"],
+)
 MAILS = Counter("amrutam_mails_total", "Mails handed to the mail server", ["template", "result"])
 
 

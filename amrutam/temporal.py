@@ -22,12 +22,17 @@ BOOKINGS_QUEUE = "bookings"
 BACKGROUND_QUEUE = "background"
 # Apart from both: there may be thousands at once, and for what is in the background somebody may wait.
 MAILS_QUEUE = "mails"
+# Apart from bookings: a gateway that is slow must not keep anybody's time from being claimed.
+PAYMENTS_QUEUE = "payments"
 
 BOOKING_STATUS = SearchAttributeKey.for_keyword("BookingStatus")
 DOCTOR_ID = SearchAttributeKey.for_keyword("DoctorId")
 PATIENT_ID = SearchAttributeKey.for_keyword("PatientId")
 STARTS_AT = SearchAttributeKey.for_datetime("StartsAt")
 SEARCH_ATTRIBUTES = (BOOKING_STATUS, DOCTOR_ID, PATIENT_ID, STARTS_AT)
+
+# A workflow that is asked from an activity answers within this, so that the activity has the last word.
+ANSWER = timedelta(seconds=8)
 
 _ENCODING = b"binary/encrypted"
 _BOUND_TO = b"temporal-payload"

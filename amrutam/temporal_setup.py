@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from amrutam.settings import Settings
-from amrutam.temporal import BACKGROUND_QUEUE, SEARCH_ATTRIBUTES
+from amrutam.temporal import BACKGROUND_QUEUE, PAYMENTS_QUEUE, SEARCH_ATTRIBUTES
 
 # A new namespace is known to every part of the server only after its caches have been refreshed.
 SETTLE_SECONDS = 60
@@ -38,11 +38,16 @@ class Regular(NamedTuple):
     workflow: str
     every: timedelta
     summary: str
+    queue: str = BACKGROUND_QUEUE
+    given: Sequence[int] = ()
 
 
 REGULAR = (
     Regular("maintenance", "Maintenance", timedelta(hours=1), "Partitions and lifetimes"),
     Regular("seal-audit", "SealAudit", timedelta(minutes=5), "Seals of the audit trail"),
+    # Four quarters see each charge; a gateway may take some days to tell of one that was long in doubt.
+    Regular("sweep-payments", "SweepPayments", timedelta(minutes=15), "What was not told of", PAYMENTS_QUEUE, [1]),
+    Regular("sweep-days", "SweepPayments", timedelta(days=1), "What came days later", PAYMENTS_QUEUE, [96]),
 )
 
 
@@ -115,7 +120,11 @@ async def _until(works: Callable[[], Awaitable[None]]) -> None:
 async def _schedule(client: Client, regular: Regular) -> None:
     schedule = Schedule(
         action=ScheduleActionStartWorkflow(
-            regular.workflow, id=regular.name, task_queue=BACKGROUND_QUEUE, static_summary=regular.summary
+            regular.workflow,
+            args=regular.given,
+            id=regular.name,
+            task_queue=regular.queue,
+            static_summary=regular.summary,
         ),
         spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=regular.every)]),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=regular.every),

@@ -32,6 +32,8 @@ WORKFLOWS = (
         """SELECT 'booking/' || id AS workflow, 'the row is ' || status AS told,
                   CASE WHEN status IN ('held', 'awaiting_payment', 'confirmed') AND starts_at > now()
                        THEN ARRAY['running']
+                       WHEN status = 'expired' AND payment_id IS NOT NULL  -- money may come late
+                       THEN ARRAY['running', 'completed', 'canceled', 'terminated', 'failed', 'timed_out', 'unknown']
                        ELSE ARRAY['completed', 'canceled', 'terminated', 'failed', 'timed_out', 'unknown']
                   END AS fitting
            FROM bookings
@@ -49,6 +51,17 @@ WORKFLOWS = (
            WHERE operation_id >= $1 AND operation_id < first_uuidv7(now() - $2::interval)
              AND outcome IS NULL AND refusal IS NULL AND action = 'bookings_create'
            ORDER BY operation_id DESC LIMIT $3""",
+    ),
+    Invariant(
+        "a payment that can still capture, or is to go back, has its running workflow",
+        "the workflow alone asks the gateway, and sends back what is to go back",
+        """SELECT 'payment/' || p.id AS workflow, 'the payment is ' || p.status AS told, ARRAY['running'] AS fitting
+           FROM payments p
+           WHERE p.id >= $1 AND p.updated_at < now() - $2::interval AND p.gateway_ref IS NOT NULL
+             AND (p.captures_until > now() + $2::interval
+                  OR EXISTS (SELECT FROM refunds r WHERE r.payment_id = p.id AND r.status IN ('due', 'sent')
+                                                         AND r.updated_at < now() - $2::interval))
+           ORDER BY p.id DESC LIMIT $3""",
     ),
     Invariant(
         "what a doctor submitted and nobody has decided has its running workflow",

@@ -1,4 +1,4 @@
-"""One real system for the whole run: PostgreSQL, Valkey, Temporal, worker and API, each a process of its own."""
+"""One real system for the whole run: PostgreSQL, Valkey, Temporal, payment sandbox, worker and API, each a process."""
 
 import os
 import signal
@@ -23,6 +23,7 @@ from amrutam.settings import Settings
 from amrutam.stack.applications import STEPS, Api, Demo, Worker, run_step
 from amrutam.stack.console import Console
 from amrutam.stack.ports import LOOPBACK, SHARE, Ports, free_port, share_of_free_ports
+from amrutam.stack.sandbox import Sandbox
 from amrutam.stack.servers import Servers, clear_abandoned, scratch_folder
 from amrutam.storage.pool import Database
 from amrutam.temporal import connect
@@ -85,6 +86,7 @@ class System:
     """The running processes, and what they were told."""
 
     servers: Servers
+    sandbox: Sandbox
     worker: Worker
     api: Api
     environment: Mapping[str, str]
@@ -108,7 +110,9 @@ async def environment(servers: Servers) -> Mapping[str, str]:
     environment = demo.environment(servers.folders, servers.endpoints) | {
         "WORKER_METRICS_PORT": str(demo.worker_metrics_port),
         "CORS_ORIGINS": "https://app.amrutam.test",
+        Sandbox.port_variable: str(free_port()),
     }
+    environment |= Sandbox.of(servers.folders, demo, environment).environment()
     for step in STEPS:
         await run_step(step, servers.folders, environment)
     return environment
@@ -116,13 +120,15 @@ async def environment(servers: Servers) -> Mapping[str, str]:
 
 @pytest.fixture(scope="session")
 async def system(servers: Servers, environment: Mapping[str, str]) -> System:
-    """API and worker, running. They are stopped with the servers."""
+    """Payment sandbox, worker and API, running. They are stopped with the servers."""
     demo = Demo.from_environment(environment)
+    sandbox = Sandbox.of(servers.folders, demo, environment)
     worker = Worker(servers.folders, demo, environment)
     api = Api(servers.folders, demo, environment)
+    await servers.add(sandbox)
     await servers.add(worker)
     await servers.add(api)
-    return System(servers, worker, api, environment)
+    return System(servers, sandbox, worker, api, environment)
 
 
 @pytest.fixture(scope="session")
@@ -210,19 +216,19 @@ def sign_in(api: httpx.AsyncClient) -> Callable[..., Awaitable[dict[str, str]]]:
 
 @pytest.fixture(scope="session")
 async def outbox(api: httpx.AsyncClient, people: People) -> Callable[..., Awaitable[list[dict[str, Any]]]]:
-    """The mails to somebody, the newest first, once there are at least `count`.
+    """The mails to somebody, the newest first, once there are at least `count`; with `subject` only those that have it.
 
     One administrator looks for all tests: each one there is gets a mail for each submission.
     """
     admin = await people.staff(Role.ADMIN)
 
-    async def read(to: str, count: int = 1) -> list[dict[str, Any]]:
+    async def read(to: str, count: int = 1, subject: str | None = None) -> list[dict[str, Any]]:
         headers = (await people.again(admin)).headers
 
         async def mails() -> list[dict[str, Any]] | None:
             answer = await api.get("/v1/admin/outbox", params={"to": to}, headers=headers)
             assert answer.status_code == 200, answer.text
-            items = answer.json()["items"]
+            items = [each for each in answer.json()["items"] if subject in {None, each["subject"]}]
             return items if len(items) >= count else None
 
         return await until(mails)

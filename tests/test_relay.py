@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 
 from amrutam.crypto import Keyring
 from amrutam.domain.auth import RegistrationRepeated
-from amrutam.domain.booking import BookingCancelled
+from amrutam.domain.booking import BookingCancelled, BookingConfirmed
 from amrutam.domain.common import Role
 from amrutam.domain.doctor import DoctorChanged
 from amrutam.domain.events import Event
@@ -245,6 +245,21 @@ async def test_an_event_that_is_seen_again_starts_no_second_mail(temporal: Clien
     await send([_stored(Tried(subject=new_id(), number=1)), event])
     last = await handle.describe()
     assert (last.run_id, last.status) == (first.run_id, WorkflowExecutionStatus.COMPLETED)
+
+
+async def test_an_event_that_both_sides_of_a_booking_are_told_of_starts_one_workflow_for_both(
+    temporal: Client, system: System
+) -> None:
+    assert system.worker.process
+    ids = {"subject": new_id(), "doctor_id": new_id(), "patient_id": new_id()}
+    event = _stored(BookingConfirmed.model_validate({**ids, "starts_at": "2030-03-01T10:00:00Z"}))
+    await send_mails(temporal)([event, event])
+    handle = temporal.get_workflow_handle(f"mail/{event.id}")
+    assert await handle.result() == "not_needed"
+    tried = [
+        each for each in (await handle.fetch_history()).events if each.HasField("marker_recorded_event_attributes")
+    ]
+    assert [each.marker_recorded_event_attributes.marker_name for each in tried].count("core_local_activity") == 2
 
 
 async def test_a_batch_of_more_mails_than_start_at_once_starts_each_of_them(temporal: Client, system: System) -> None:

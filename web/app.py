@@ -9,6 +9,7 @@ from sanic.config import Config
 
 from amrutam.crypto import OPERATIONS, Keyring
 from amrutam.gateways.documents import documents_for
+from amrutam.gateways.payment_choice import payment_gateways
 from amrutam.keyring_file import follow
 from amrutam.passwords import Passwords
 from amrutam.pictures import Pictures
@@ -35,6 +36,7 @@ from web.audit import audit
 from web.auth import auth
 from web.availability import availability
 from web.booking import bookings
+from web.booking_papers import booking_papers
 from web.cancel_day import cancel_day
 from web.context import Services
 from web.docs import docs
@@ -50,6 +52,7 @@ from web.openapi import document
 from web.outbox import outbox
 from web.pages import pages
 from web.passwords import passwords
+from web.payment_refunds import payments
 from web.photo import photo
 from web.quotas import Quotas
 from web.reviews import reviews
@@ -76,6 +79,8 @@ ALWAYS = (
     verification,
     admin_doctors,
     bookings,
+    booking_papers,
+    payments,
     reviews,
     admin_reviews,
     support,
@@ -118,6 +123,7 @@ async def build_services(settings: Settings, keyring: Keyring) -> Services:
         passwords=Passwords(memory_kib=settings.password_memory_kib, passes=settings.password_passes),
         documents=documents_for(settings),
         pictures=Pictures(),
+        gateways=payment_gateways(settings),
         gate=Gate(),
         quotas=Quotas.of(settings),
         admissions=Admissions(scripts, sessions),

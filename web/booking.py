@@ -164,15 +164,20 @@ async def reschedule(call: Call, id: UUID, command: RescheduleRequest) -> Answer
     return await _changed(call, id, MOVERS, lambda booking, side: move(call, booking, side, command))
 
 
-async def _changed(
-    call: Call, id: UUID, sides: Collection[Role], change: Callable[[Booking, Role], Awaitable[Booking]]
-) -> Answer:
-    """The booking as its workflow has changed it, for those who stand on one of these sides of it."""
+async def party(call: Call, id: UUID) -> tuple[Booking, Role]:
+    """The booking, and the side of it on which the caller stands. Raises NotYours, or why there is no row."""
     async with call.services.db.connection() as db:
         booking = await bookings_storage.find(db, id)
     if booking is None:
         raise await _no_row_yet(call, id)
-    side = _side(call, booking)
+    return booking, _side(call, booking)
+
+
+async def _changed(
+    call: Call, id: UUID, sides: Collection[Role], change: Callable[[Booking, Role], Awaitable[Booking]]
+) -> Answer:
+    """The booking as its workflow has changed it, for those who stand on one of these sides of it."""
+    booking, side = await party(call, id)
     if side not in sides:  # who has several roles may stand elsewhere than where the route lets them in
         raise errors.Forbidden
     try:

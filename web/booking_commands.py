@@ -11,12 +11,11 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.workflow import UpdateMethodMultiParam
 
 from amrutam.crypto import place
-from amrutam.domain.audit import Actor
 from amrutam.domain.availability import claimed_span
 from amrutam.domain.booking import Booking, CancelBooking, ClaimTime, MoveBooking, check_free, fee_for
 from amrutam.domain.common import Instant, Message, Mode, Prose, Role
 from amrutam.domain.errors import DoctorUnavailable, DomainError
-from amrutam.storage import audit, availability, claims, operations
+from amrutam.storage import availability, claims, operations
 from amrutam.storage.cache import slots_group
 from amrutam.storage.pool import Connection
 from amrutam.temporal import BOOKINGS_QUEUE, DOCTOR_ID, PATIENT_ID, STARTS_AT
@@ -69,7 +68,7 @@ async def start(call: Call, command: BookSlot) -> Booking:
 
 
 async def _ask(call: Call, claim: ClaimTime) -> Booking:
-    claim = claim.model_copy(update={"actor": await _carried(call, claim.actor.role, claim.patient_id)})
+    claim = claim.model_copy(update={"actor": await commands.carried(call, claim.actor.role, claim.patient_id)})
     start = commands.Start(
         BookingWorkflow.run,
         claim,
@@ -97,7 +96,7 @@ async def give_back(call: Call, booking: Booking, side: Role, command: CancelReq
         operation_id=call.required_operation.id,
         booking_id=booking.id,
         reason=await _sealed(call, booking.patient_id, command.reason, bound_to),
-        actor=await _carried(call, side, booking.patient_id),
+        actor=await commands.carried(call, side, booking.patient_id),
     )
     return await _update(call, booking, BookingWorkflow.cancel, request)
 
@@ -110,7 +109,7 @@ async def move(call: Call, booking: Booking, side: Role, command: RescheduleRequ
         operation_id=call.required_operation.id,
         booking_id=booking.id,
         starts_at=command.starts_at,
-        actor=await _carried(call, side, booking.patient_id),
+        actor=await commands.carried(call, side, booking.patient_id),
     )
     return await _update(call, booking, BookingWorkflow.reschedule, request)
 
@@ -164,12 +163,6 @@ async def _refusals_noted(call: Call) -> AsyncGenerator[Connection]:
             keys, operation = call.services.operation_keys, call.required_operation
             if await operations.refuse(db, keys, operation.id, refusal.refusal()):
                 raise
-
-
-async def _carried(call: Call, role: Role, patient_id: UUID) -> Actor:
-    """The caller in this role, as a workflow may know them: where they are is sealed for the patient."""
-    async with call.services.db.connection() as db:
-        return await audit.carried(db, call.acting(call.user_id, role), patient_id)
 
 
 async def _sealed(call: Call, patient_id: UUID, text: str | None, bound_to: bytes) -> bytes | None:

@@ -11,6 +11,7 @@ from amrutam.domain.access import may_read_clinical_text
 from amrutam.domain.booking import Action, Booking, Status
 from amrutam.domain.common import Instant, Message, Mode, Money, Role
 from amrutam.domain.errors import DomainError
+from amrutam.domain.payment import PaymentRef
 from web.context import Call
 from web.errors import problem
 
@@ -36,7 +37,7 @@ class BookingSummary(Message):
     mode: Mode
     fee: Money
     expires_at: Instant | None = Field(description="until when an unpaid time is held")
-    payment: None = Field(default=None, description="null until a payment exists")
+    payment: PaymentRef | None = Field(default=None, description="null until a payment exists")
     consultation_id: UUID | None = Field(description="the visit, once the booking is confirmed")
     version: int
     cancellation: CancellationView | None
@@ -121,6 +122,7 @@ def _summary(booking: Booking, side: Role, now: datetime) -> BookingSummary:
         mode=booking.mode,
         fee=booking.fee,
         expires_at=booking.expires_at,
+        payment=booking.payment,
         consultation_id=booking.id if booking.confirmed_at else None,
         version=booking.version,
         cancellation=CancellationView(by=cancellation.by, at=cancellation.at) if cancellation else None,

@@ -20,9 +20,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.types import MethodAsyncSingleParam
 from temporalio.workflow import UpdateMethodMultiParam
 
-from amrutam.domain.common import Message
+from amrutam.domain.audit import Actor
+from amrutam.domain.common import Message, Role
 from amrutam.domain.errors import DomainError, Unavailable
-from amrutam.storage import operations
+from amrutam.storage import audit, operations
 from web.context import Call
 from workflows.refusals import refusal_of
 
@@ -170,3 +171,9 @@ async def _lost(temporal: Client, workflow_id: str) -> Exception:
     except (RPCError, RuntimeError, TimeoutError):
         return Unavailable()
     return Unknown()
+
+
+async def carried(call: Call, role: Role, patient_id: UUID) -> Actor:
+    """The caller in this role, as a workflow may know them: where they are is sealed for the patient."""
+    async with call.services.db.connection() as db:
+        return await audit.carried(db, call.acting(call.user_id, role), patient_id)

@@ -15,6 +15,7 @@ from amrutam.domain.common import Role
 from amrutam.domain.errors import Forbidden, IfMatchMissing, Stale, Unauthenticated
 from amrutam.domain.mfa import Challenge
 from amrutam.gateways.documents import Documents
+from amrutam.gateways.payments import PaymentGateway
 from amrutam.passwords import Passwords
 from amrutam.pictures import Pictures
 from amrutam.settings import Settings
@@ -59,6 +60,7 @@ class Services:
     markers: SessionMarkers
     documents: Documents
     pictures: Pictures
+    gateways: Mapping[str, PaymentGateway]
 
     def use(self, keyring: Keyring) -> None:
         """Take the keys that may rotate from another keyring from now on. What is made of its secret stays."""

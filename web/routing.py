@@ -6,6 +6,7 @@ both pydantic models, and path parameters by name. `@feature.post(path, …)` sa
 
 import asyncio
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -28,6 +29,9 @@ from web.replies import Reply
 from web.staff_session import authenticate_browser
 
 EVERYONE: frozenset[Role] = frozenset()
+
+# Path parameters that are no text.
+_KINDS = {"id": "uuid", "refund_id": "uuid"}
 
 
 class Idempotency(Enum):
@@ -158,7 +162,7 @@ class Feature:
 
 def _sanic_path(path: str) -> str:
     """`/v1/bookings/{id}` as Sanic writes it; ids are UUIDs and anything else is no such page."""
-    return path.replace("{id}", "<id:uuid>").replace("{asset}", "<asset:str>")
+    return re.sub(r"{(\w+)}", lambda found: f"<{found[1]}:{_KINDS.get(found[1], 'str')}>", path)
 
 
 def _serve(route: Route, services: Callable[[], Services]) -> Callable[..., Coroutine[Any, Any, HTTPResponse]]:

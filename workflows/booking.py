@@ -1,6 +1,7 @@
 """A booking's life: a time is claimed or refused, paid for or lost, kept until the visit, or given back."""
 
 import asyncio
+import contextlib
 from datetime import datetime, timedelta
 
 from temporalio import workflow
@@ -119,6 +120,18 @@ class BookingWorkflow:
         if self._booking is not None:
             self._booking.check_cancellable(workflow.now())
 
+    @workflow.signal
+    async def paid(self) -> None:
+        """A gateway has captured something for it. Says no more: the step reads what, and decides what it is for."""
+        await workflow.wait_condition(lambda: self._booking is not None or self._refusal is not None)
+        if self._booking is None:
+            return
+        async with self._one_at_a_time:
+            booking = await workflow.execute_local_activity_method(
+                BookingActivities.settle, self._booking.id, **WRITE.options()
+            )
+            self._move_to(booking, "Paid and confirmed")
+
     async def _claim(self, command: ClaimTime) -> Booking | None:
         """The booking as it was made; None where it was refused."""
         async with self._one_at_a_time:
@@ -136,6 +149,7 @@ class BookingWorkflow:
     async def _keep(self, booking: Booking) -> None:
         if not await self._settled_before(booking.expires_at):
             await self._expire()
+            await self._paid_late()
         if self._is(Status.CONFIRMED):
             await self._until_the_visit_is_due()
 
@@ -158,6 +172,16 @@ class BookingWorkflow:
                     BookingActivities.expire, self._now.id, **WRITE.options()
                 )
                 self._move_to(booking, "Hold expired, the time is free again")
+
+    async def _paid_late(self) -> None:
+        """Money may still come after the hold: it confirms the booking if the time is still free."""
+        if self._is(Status.EXPIRED) and self._now.money_until:
+            with contextlib.suppress(TimeoutError):
+                await workflow.wait_condition(
+                    lambda: not self._is(Status.EXPIRED),
+                    timeout=_from_now(self._now.money_until),
+                    timeout_summary="no payment can come any more",
+                )
 
     async def _withdraw(self) -> None:
         async with self._one_at_a_time:

@@ -40,6 +40,12 @@ UNTIL_DONE = RetryPolicy(
 # Over the database's own bound of 6 s for a transaction, so that an attempt that Temporal gives up has surely ended.
 WRITE = ActivityPolicy(start_to_close=timedelta(seconds=10), retry=UNTIL_DONE)
 
+# Requests to a gateway and our own writes together. A gateway may be away for a day: nothing is given up meanwhile.
+GATEWAY = ActivityPolicy(
+    start_to_close=timedelta(seconds=60),
+    retry=RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(minutes=1)),
+)
+
 # Another workflow that does not answer for so long is asked again later, so that it holds nobody else up meanwhile.
 ASK = ActivityPolicy(start_to_close=timedelta(seconds=10), schedule_to_close=timedelta(minutes=2), retry=UNTIL_DONE)
 
@@ -48,6 +54,11 @@ MAIL = ActivityPolicy(
     start_to_close=timedelta(seconds=30),
     schedule_to_close=timedelta(days=2),
     retry=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=5)),
+)
+
+# The first try of a mail: within its workflow's own task, so it must be short.
+MAIL_AT_ONCE = ActivityPolicy(
+    start_to_close=timedelta(seconds=8), schedule_to_close=timedelta(seconds=8), retry=RetryPolicy(maximum_attempts=1)
 )
 
 # Housekeeping works in short batches and comes round again, so it need not try for long.

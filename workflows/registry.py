@@ -4,18 +4,20 @@ from collections.abc import Mapping, Sequence
 
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from amrutam.temporal import BACKGROUND_QUEUE, BOOKINGS_QUEUE, MAILS_QUEUE
+from amrutam.temporal import BACKGROUND_QUEUE, BOOKINGS_QUEUE, MAILS_QUEUE, PAYMENTS_QUEUE
 from workflows.audit import SealAuditWorkflow
 from workflows.booking import BookingWorkflow
 from workflows.cancel_day import CancelDayWorkflow
 from workflows.maintenance import MaintenanceWorkflow
-from workflows.notification import SendMailWorkflow
+from workflows.notification import SendMailsWorkflow, SendMailWorkflow
+from workflows.payment import PaymentWorkflow, SweepPaymentsWorkflow
 from workflows.suspension import SuspensionWorkflow
 from workflows.verification import VerificationWorkflow
 
 WORKFLOWS: Mapping[str, Sequence[type]] = {
     BOOKINGS_QUEUE: (BookingWorkflow,),
-    MAILS_QUEUE: (SendMailWorkflow,),
+    PAYMENTS_QUEUE: (PaymentWorkflow, SweepPaymentsWorkflow),
+    MAILS_QUEUE: (SendMailsWorkflow,),
     BACKGROUND_QUEUE: (
         SendMailWorkflow,  # those that were begun before mails had a queue of their own
         MaintenanceWorkflow,

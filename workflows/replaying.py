@@ -57,9 +57,9 @@ class Outcome:
 
 
 def replayer(converter: DataConverter) -> Replayer:
-    """Replays as the worker runs: the same workflows, sandbox and interceptor."""
+    """Replays as the worker runs: the same workflows, each once whatever its queues, sandbox and interceptor."""
     return Replayer(
-        workflows=[each for queue in WORKFLOWS.values() for each in queue],
+        workflows=list(dict.fromkeys(each for queue in WORKFLOWS.values() for each in queue)),
         data_converter=converter,
         interceptors=[RefusalInterceptor()],
         workflow_runner=sandbox(),

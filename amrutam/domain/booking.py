@@ -10,8 +10,9 @@ from pydantic import Field
 
 from amrutam.domain.audit import Actor
 from amrutam.domain.common import Instant, Message, Mode, Money, Role
-from amrutam.domain.errors import DoctorUnavailable, InvalidState, PatientBusy, SlotTaken, TooManyHolds
+from amrutam.domain.errors import DoctorUnavailable, HoldExpired, InvalidState, PatientBusy, SlotTaken, TooManyHolds
 from amrutam.domain.events import Event
+from amrutam.domain.payment import PaymentRef
 
 
 class Status(StrEnum):
@@ -31,7 +32,7 @@ NEXT: Mapping[Status, frozenset[Status]] = {
     Status.AWAITING_PAYMENT: frozenset({Status.CONFIRMED, Status.EXPIRED, Status.CANCELLED}),
     Status.CONFIRMED: frozenset({Status.COMPLETED, Status.CANCELLED, Status.NO_SHOW}),
     Status.COMPLETED: frozenset(),
-    Status.EXPIRED: frozenset(),
+    Status.EXPIRED: frozenset({Status.CONFIRMED}),  # money came late, and the time was still free
     Status.CANCELLED: frozenset(),
     Status.NO_SHOW: frozenset(),
 }
@@ -50,6 +51,7 @@ def check_transition(now: Status, then: Status) -> None:
 class Action(StrEnum):
     """What a person may do with a booking now."""
 
+    PAY = "pay"
     CANCEL = "cancel"
     RESCHEDULE = "reschedule"
 
@@ -82,6 +84,8 @@ class Booking(Message):
     move_by: Instant | None = Field(
         default=None, description="until when another time is to be chosen, else it is called off"
     )
+    payment: PaymentRef | None = None
+    money_until: Instant | None = Field(default=None, description="until when a gateway may still capture its fee")
     version: int
     created_at: Instant
 
@@ -99,8 +103,20 @@ class Booking(Message):
             self.check_cancellable(now)
         except InvalidState:
             return []
-        moves = [Action.RESCHEDULE] if role in MOVERS else []
-        return [Action.CANCEL, *moves] if role in CANCELLERS else moves
+        pays = [Action.PAY] if role in PAYERS and self.is_payable(now) else []
+        cancels = [Action.CANCEL] if role in CANCELLERS else []
+        return [*pays, *cancels, *([Action.RESCHEDULE] if role in MOVERS else [])]
+
+    def is_payable(self, now: datetime) -> bool:
+        """Whether its time is held, and is to be paid for."""
+        return self.status in UNPAID and self.expires_at is not None and now < self.expires_at
+
+    def check_payable(self, now: datetime) -> None:
+        """Raises InvalidState, HoldExpired where there is nothing to pay, or not any more."""
+        if self.status not in UNPAID:
+            raise InvalidState(f"A booking that is {self.status.replace('_', ' ')} is not to be paid for.")
+        if not self.is_payable(now):
+            raise HoldExpired
 
     def check_cancellable(self, now: datetime) -> None:
         """Raises InvalidState when the booking has ended, or its visit has begun."""
@@ -123,6 +139,7 @@ class Booking(Message):
             raise InvalidState("The booking is for this time already.")
 
 
+PAYERS = frozenset({Role.PATIENT})
 CANCELLERS = frozenset({Role.PATIENT, Role.DOCTOR, Role.SUPPORT})
 # A doctor offers another time at most: whose visit it is decides when it is.
 MOVERS = frozenset({Role.PATIENT})

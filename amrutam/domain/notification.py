@@ -1,15 +1,25 @@
 """Who is told of which fact, and by which mail."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from pydantic import Field
+
 from amrutam.domain.auth import AccountVerificationRequested, RegistrationRepeated
-from amrutam.domain.booking import BookingCancelled
+from amrutam.domain.booking import (
+    MOVABLE,
+    Booking,
+    BookingCancelled,
+    BookingConfirmed,
+    BookingMoved,
+    Status,
+)
 from amrutam.domain.cancel_day import MoveOffered, MoveWithdrawn
-from amrutam.domain.common import Message, Role
+from amrutam.domain.common import Instant, Message, Role
 from amrutam.domain.email_change import EmailChanged, EmailChangeRequested, NewEmailOffered, OwnEmailWanted
 from amrutam.domain.mfa import MfaDisabled, MfaEnabled, RecoveryCodesReplaced, RecoveryCodeUsed
 from amrutam.domain.passwords import PasswordChanged, PasswordResetRequested
@@ -54,15 +64,20 @@ class Template(StrEnum):
     REGISTRATION_LAPSED = "registration_lapsed"
     PRACTICE_SUSPENDED = "practice_suspended"
     PRACTICE_RESUMED = "practice_resumed"
+    BOOKING_CONFIRMED = "booking_confirmed"
+    BOOKING_MOVED = "booking_moved"
+    BOOKING_CANCELLED = "booking_cancelled"
     BOOKING_CALLED_OFF = "booking_called_off"
     BOOKING_MOVE_OFFERED = "booking_move_offered"
     BOOKING_MOVE_WITHDRAWN = "booking_move_withdrawn"
 
 
 class SendMail(Message):
-    """Tell a person of an event. Holds ids alone: address, name and link are looked up when it is sent.
+    """Tell a person of an event. Holds ids, and times of a visit: address, name and link are looked up when it is sent.
 
-    `user_id` is the invitation's id where the person has no account yet.
+    `user_id` is the invitation's id where the person has no account yet. `to_doctor`: of the two mails that an event of
+    a booking asks for, the doctor's; it goes `beside` the patient's. `starts_at` is when the visit is to be, as the
+    event has it, and `was_at` when it was to be before.
     """
 
     event_id: UUID
@@ -75,6 +90,35 @@ class SendMail(Message):
     review_id: UUID | None = None
     submission_id: UUID | None = None
     booking_id: UUID | None = None
+    to_doctor: bool = False
+    starts_at: Instant | None = None
+    was_at: Instant | None = None
+    beside: list["SendMail"] = Field(default_factory=list["SendMail"])
+
+    @property
+    def workflow_id(self) -> str:
+        """The workflow that sends it, and what goes `beside`: one for each event."""
+        return f"mail/{self.event_id}"
+
+    @property
+    def mail_id(self) -> UUID:
+        """The event's id; for the doctor's mail the one beside it, so that it sorts there and no mail has another's."""
+        return UUID(int=self.event_id.int ^ 1) if self.to_doctor else self.event_id
+
+    def is_news_of(self, booking: Booking, now: datetime) -> bool:
+        """Whether what the mail says of the booking still holds. What has changed since has a mail of its own."""
+        match self.template:
+            case Template.BOOKING_CONFIRMED | Template.BOOKING_MOVED:
+                is_as_told = booking.status is Status.CONFIRMED and booking.starts_at == self.starts_at
+                return is_as_told and now < booking.ends_at
+            case Template.BOOKING_CANCELLED:
+                return booking.confirmed_at is not None  # else its doctor was never told of it
+            case Template.BOOKING_MOVE_WITHDRAWN:  # else it has ended, or its patient was asked again
+                return booking.status in MOVABLE and booking.move_by is None
+            case Template.BOOKING_MOVE_OFFERED:  # else it was moved or called off, or it is too late to choose
+                return booking.move_by is not None and now < booking.move_by
+            case _:
+                return True
 
 
 class Delivery(StrEnum):
@@ -82,7 +126,7 @@ class Delivery(StrEnum):
 
     SENT = "sent"
     REFUSED = "refused"  # the mail server knows no such mailbox, and will not tomorrow
-    NOT_NEEDED = "not_needed"  # the account is gone, or its link is used or too old
+    NOT_NEEDED = "not_needed"  # the account is gone, its link is used or too old, or the booking has moved on
 
 
 # What each fact is told by, and the id in it that the mail needs to look the rest up.
@@ -118,41 +162,59 @@ _MOVED: Mapping[State, Template] = {
 }
 
 
-_DECIDED_BY_DATA = frozenset(
-    {VerificationMoved.type, RegistrationLapses.type, BookingCancelled.type, MoveOffered.type, MoveWithdrawn.type}
-)
+# A booking's events, and what each tells its patient and its doctor.
+_OF_BOOKINGS: Mapping[str, tuple[Template, Template | None]] = {
+    BookingConfirmed.type: (Template.BOOKING_CONFIRMED, Template.BOOKING_CONFIRMED),
+    BookingMoved.type: (Template.BOOKING_MOVED, Template.BOOKING_MOVED),
+    BookingCancelled.type: (Template.BOOKING_CALLED_OFF, Template.BOOKING_CANCELLED),
+    MoveOffered.type: (Template.BOOKING_MOVE_OFFERED, None),
+    MoveWithdrawn.type: (Template.BOOKING_MOVE_WITHDRAWN, None),
+}
+# Who cancelled, of whom each side is told. An administrator ends a whole practice, of which its doctor is told at once.
+_TOLD_TO_PATIENT = frozenset({Role.DOCTOR, Role.SUPPORT, Role.ADMIN})
+_TOLD_TO_DOCTOR = frozenset({Role.PATIENT, Role.SUPPORT})
 
 
 def mail_for(event_id: UUID, event_type: str, subject: UUID, data: str) -> SendMail | None:
-    """The mail that an event asks for. `data` is the event's JSON."""
+    """The mail that an event asks for, with what goes beside it. `data` is the event's JSON."""
+    mails = mails_for(event_id, event_type, subject, data)
+    return mails[0].model_copy(update={"beside": [*mails[1:]]}) if mails else None
+
+
+def mails_for(event_id: UUID, event_type: str, subject: UUID, data: str) -> Sequence[SendMail]:
+    """The mails that an event asks for, each to one person. `data` is the event's JSON."""
     if event_type in _MAILS:
         template, name = _MAILS[event_type]
-        ids = {name: UUID(json.loads(data)[name])} if name else {}
-        return SendMail(event_id=event_id, template=template, user_id=subject, **ids)
-    chosen = _chosen(event_type, subject, data)
-    return SendMail(event_id=event_id, **chosen) if chosen else None
+        ids: dict[str, Any] = {name: UUID(json.loads(data)[name])} if name else {}
+        return [SendMail(event_id=event_id, template=template, user_id=subject, **ids)]
+    if event_type in _OF_BOOKINGS:
+        return _of_booking(event_id, event_type, subject, json.loads(data))
+    if event_type in {VerificationMoved.type, RegistrationLapses.type}:
+        return _of_submission(event_id, event_type, subject, json.loads(data))
+    return []
 
 
-def _chosen(event_type: str, subject: UUID, data: str) -> dict[str, Any] | None:
-    """Template and ids, where the fact itself says which mail it asks for, or whether."""
-    if event_type not in _DECIDED_BY_DATA:
-        return None
-    given = json.loads(data)
-    match event_type:
-        case VerificationMoved.type if State(given["state"]) in _MOVED:
-            template = _MOVED[State(given["state"])]
-        case RegistrationLapses.type:
-            template = Template.REGISTRATION_LAPSED if given["lapsed"] else Template.REGISTRATION_LAPSES
-        case BookingCancelled.type if given["by"] != Role.PATIENT:
-            return _to_patient(Template.BOOKING_CALLED_OFF, given, subject)
-        case MoveOffered.type:
-            return _to_patient(Template.BOOKING_MOVE_OFFERED, given, subject)
-        case MoveWithdrawn.type:
-            return _to_patient(Template.BOOKING_MOVE_WITHDRAWN, given, subject)
-        case _:
-            return None
-    return {"template": template, "user_id": subject, "submission_id": UUID(given["submission_id"])}
+def _of_booking(event_id: UUID, event_type: str, booking_id: UUID, given: Mapping[str, Any]) -> Sequence[SendMail]:
+    to_patient, to_doctor = _OF_BOOKINGS[event_type]
+    by = given.get("by")
+    common = {"event_id": event_id, "booking_id": booking_id}
+    common |= {name: given[name] for name in ("starts_at", "was_at") if name in given}
+    mails: list[SendMail] = []
+    if by is None or by in _TOLD_TO_PATIENT:
+        who = {"template": to_patient, "user_id": given["patient_id"]}
+        mails.append(SendMail.model_validate({**common, **who}))
+    if to_doctor and (by is None or by in _TOLD_TO_DOCTOR):
+        who = {"template": to_doctor, "user_id": given["doctor_id"], "to_doctor": True}
+        mails.append(SendMail.model_validate({**common, **who}))
+    return mails
 
 
-def _to_patient(template: Template, given: Mapping[str, str], booking_id: UUID) -> dict[str, Any]:
-    return {"template": template, "user_id": UUID(given["patient_id"]), "booking_id": booking_id}
+def _of_submission(event_id: UUID, event_type: str, doctor_id: UUID, given: Mapping[str, Any]) -> Sequence[SendMail]:
+    if event_type == RegistrationLapses.type:
+        template = Template.REGISTRATION_LAPSED if given["lapsed"] else Template.REGISTRATION_LAPSES
+    elif State(given["state"]) in _MOVED:
+        template = _MOVED[State(given["state"])]
+    else:
+        return []
+    submission_id = UUID(given["submission_id"])
+    return [SendMail(event_id=event_id, template=template, user_id=doctor_id, submission_id=submission_id)]

@@ -133,6 +133,11 @@ def _change(low: datetime, high: datetime, zone: ZoneInfo) -> datetime:
     return low + timedelta(seconds=changed)
 
 
+def wall_clock(moment: datetime, time_zone: str) -> str:
+    """A moment as somebody in this zone reads it."""
+    return f"{moment.astimezone(ZoneInfo(time_zone)):%d %B %Y, %H:%M} ({time_zone})"
+
+
 def use_pinned_tzdata() -> None:
     """Take time zones from the pinned `tzdata` package alone, so that every process, wherever it runs, has the same."""
     zoneinfo.reset_tzpath(to=())

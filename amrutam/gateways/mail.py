@@ -27,6 +27,14 @@ TIMEOUT_SECONDS = 5.0
 _POLICY = SMTP.clone(max_line_length=500)
 
 
+class Attachment(NamedTuple):
+    """A file that goes with a mail. `content_type` may have parameters, as in `text/calendar; method=REQUEST`."""
+
+    name: str
+    content_type: str
+    content: bytes
+
+
 class Mail(NamedTuple):
     """One mail to one person. The same `id` is the same mail, however often it is sent."""
 
@@ -35,6 +43,7 @@ class Mail(NamedTuple):
     subject: str
     text: str
     html: str
+    attachments: tuple[Attachment, ...] = ()
 
 
 class MailRefused(Exception):
@@ -129,7 +138,10 @@ class FolderMailer:
 
 
 def compose(mail: Mail, sender: str) -> EmailMessage:
-    """The message, as text and as HTML. Its Message-ID comes from the mail's id, so that a repeat can be recognised."""
+    """The message, as text and as HTML, with its files.
+
+    Its Message-ID comes from the mail's id, so that a repeat can be recognised.
+    """
     message = EmailMessage(policy=_POLICY)
     message["From"] = sender
     message["To"] = mail.to
@@ -139,6 +151,11 @@ def compose(mail: Mail, sender: str) -> EmailMessage:
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(mail.text)
     message.add_alternative(mail.html, subtype="html")
+    for each in mail.attachments:
+        kind = _POLICY.header_factory("Content-Type", each.content_type)
+        message.add_attachment(
+            each.content, maintype=kind.maintype, subtype=kind.subtype, params=kind.params, filename=each.name
+        )
     return message
 
 

@@ -21,12 +21,13 @@ class Folders:
         self.mail = self.root / "mail"
         self.audit = self.root / "audit"
         self.documents = self.root / "documents"
+        self.sandbox = self.root / "sandbox"
 
     def make(self) -> None:
         """Make them. Others may pass through the data folder, as PostgreSQL's account must, and see nothing."""
         self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
-        parts = (self.logs, self.run, self.temporal, self.valkey, self.keys, self.mail, self.audit, self.documents)
-        for folder in parts:
+        servers = (self.logs, self.run, self.temporal, self.valkey, self.sandbox)
+        for folder in (*servers, self.keys, self.mail, self.audit, self.documents):
             folder.mkdir(mode=0o700, exist_ok=True)
 
     def lock(self) -> TextIO:

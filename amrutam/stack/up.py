@@ -12,6 +12,7 @@ from amrutam.stack.console import Console
 from amrutam.stack.errors import StackError
 from amrutam.stack.foreground import StopRequests, own_foreground_group
 from amrutam.stack.ports import Ports
+from amrutam.stack.sandbox import Sandbox
 from amrutam.stack.servers import External, Servers
 
 DATA = CHECKOUT / ".data"
@@ -34,22 +35,25 @@ class System:
             console,
             ui=True,
             external=External.from_environment(os.environ),
-            wanted=self._demo.wanted(),
+            wanted=[*self._demo.wanted(), Sandbox.wanted(os.environ)],
         )
 
     async def run(self) -> None:
         """Start everything, then watch it until cancelled. Raises StackError when a part fails or ends by itself."""
         async with self._servers as servers:
             environment = self._demo.environment(servers.folders, servers.endpoints)
+            sandbox = Sandbox.of(servers.folders, self._demo, environment)
+            environment |= sandbox.environment()
             for step in STEPS:
                 self._console.progress(f"{step.name} is being made ready")
                 await run_step(step, servers.folders, environment)
                 self._console.say(f"{step.name} is ready")
+            await servers.add(sandbox)
             await servers.add(Worker(servers.folders, self._demo, environment))
             await servers.add(Api(servers.folders, self._demo, environment))
             await self._renew_next_visit()
             await self._submit_for_applicant()
-            self._console.plain(self._summary())
+            self._console.plain(self._summary(sandbox.url))
             await self._watch()
 
     async def _renew_next_visit(self) -> None:
@@ -79,13 +83,14 @@ class System:
             if part.process:
                 part.process.kill_now()
 
-    def _summary(self) -> str:
+    def _summary(self, sandbox_url: str) -> str:
         folders, url = self._servers.folders, self._demo.url
         rows = {
             "API": url,
             "Documentation": f"{url}/docs",
             "Staff": f"{url}/staff",
             "Temporal UI": self._servers.endpoints.temporal_ui_url or "as your Temporal server has it",
+            "Payments": f"{sandbox_url} (a sandbox: no money moves)",
             "Demo logins": " ".join(f"{login}@{DOMAIN}" for login in LOGINS[:3]),
             "": " ".join(f"{login}@{DOMAIN}" for login in LOGINS[3:]),
             "Password": f"{PASSWORD} (the same for each)",

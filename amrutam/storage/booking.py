@@ -10,13 +10,15 @@ from amrutam.domain.calling_off import Ahead, CallOff
 from amrutam.domain.cancel_day import Appointment
 from amrutam.domain.common import Money, Role
 from amrutam.domain.errors import NotFound
+from amrutam.domain.payment import PaymentRef
 from amrutam.storage.pool import Connection, Row
 
 _BOOKING = """
 SELECT b.id, b.status, b.doctor_id, d.full_name AS doctor_name, b.patient_id, b.booked_by, b.starts_at, b.ends_at,
        b.mode, b.reason, b.fee_amount, b.fee_currency, b.expires_at, b.confirmed_at, b.cancelled_at,
-       b.cancelled_role, b.cancellation_reason, b.move_by, b.version, b.created_at
-FROM bookings b JOIN doctors d ON d.id = b.doctor_id"""
+       b.cancelled_role, b.cancellation_reason, b.move_by, b.version, b.created_at, b.payment_id,
+       p.status AS payment_status, p.captures_until AS money_until
+FROM bookings b JOIN doctors d ON d.id = b.doctor_id LEFT JOIN payments p ON p.id = b.payment_id"""
 
 
 class Filters(NamedTuple):
@@ -62,6 +64,30 @@ async def lock(db: Connection, booking_id: UUID) -> Booking:
     if row is None:
         raise NotFound
     return booking_of(row)
+
+
+async def await_payment(db: Connection, booking_id: UUID, payment_id: UUID) -> None:
+    """The patient was sent to pay. What is held stays held until it would have ended."""
+    await db.execute(
+        """UPDATE bookings SET status = 'awaiting_payment', payment_id = $2, version = version + 1, updated_at = now()
+           WHERE id = $1""",
+        booking_id, payment_id,
+    )  # fmt: skip
+
+
+async def confirm(db: Connection, booking_id: UUID) -> None:
+    """It is paid for: doctor and patient will meet."""
+    await db.execute(
+        """UPDATE bookings SET status = 'confirmed', expires_at = NULL, confirmed_at = now(),
+                  version = version + 1, updated_at = now()
+           WHERE id = $1""",
+        booking_id,
+    )  # fmt: skip
+    await db.execute(
+        """INSERT INTO consultations (id, status, doctor_id, patient_id)
+           SELECT id, 'scheduled', doctor_id, patient_id FROM bookings WHERE id = $1""",
+        booking_id,
+    )  # fmt: skip
 
 
 async def expire(db: Connection, booking_id: UUID) -> None:
@@ -213,6 +239,8 @@ def booking_of(row: Row) -> Booking:
         if row["cancelled_at"]
         else None,
         move_by=row["move_by"],
+        payment=PaymentRef(id=row["payment_id"], status=row["payment_status"]) if row["payment_id"] else None,
+        money_until=row["money_until"],
         version=row["version"],
         created_at=row["created_at"],
     )

@@ -99,6 +99,17 @@ async def of_resource(db: Connection, resource_id: UUID, within: Span) -> list[S
     return [Span(row["starts_at"], row["ends_at"]) for row in rows]
 
 
+async def confirm(db: Connection, booking_id: UUID) -> bool:
+    """Hold a booking's times for good; false, and nothing changed, where one of its claims has run out."""
+    done = await db.execute(
+        """UPDATE claims SET expires_at = NULL
+           WHERE booking_id = $1
+             AND 2 = (SELECT count(*) FROM claims WHERE booking_id = $1 AND expires_at > now())""",
+        booking_id,
+    )  # fmt: skip
+    return done == "UPDATE 2"
+
+
 async def release(db: Connection, booking_id: UUID) -> None:
     """Give every time of a booking back."""
     await db.execute("DELETE FROM claims WHERE booking_id = $1", booking_id)

@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta
 from heapq import nsmallest
+from typing import NamedTuple
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from amrutam.crypto import place
 from amrutam.domain.availability import Span
-from amrutam.domain.booking import MOVABLE, Booking
+from amrutam.domain.booking import Booking
+from amrutam.domain.common import Role
 from amrutam.domain.errors import NotFound
 from amrutam.domain.notification import SendMail, Template
+from amrutam.domain.wallclock import wall_clock
 from amrutam.storage import availability, reviews, sessions
 from amrutam.storage import booking as bookings
 from amrutam.storage import verification as verifications
@@ -20,12 +22,34 @@ from amrutam.storage.pool import Connection
 
 Values = Mapping[str, str]
 
+
+class Particulars(NamedTuple):
+    """The values of a mail's template, and the visit that goes with it as an entry for a calendar."""
+
+    values: Values
+    visit: Booking | None = None
+
+
 # Free times that a mail proposes, and how far after the visit they are looked for.
 _TIMES, _LOOK_AHEAD = 5, timedelta(days=14)
+# Mails that bring the visit for a calendar, or take it out again.
+_FOR_CALENDARS = {
+    Template.BOOKING_CONFIRMED,
+    Template.BOOKING_MOVED,
+    Template.BOOKING_CANCELLED,
+    Template.BOOKING_CALLED_OFF,
+}
 
 
-async def particulars(db: Connection, keys: PersonKeys, message: SendMail, person: Recipient) -> Values | None:
-    """The values of the mail's template; None when there is nothing to tell any more."""
+async def particulars(db: Connection, keys: PersonKeys, message: SendMail, person: Recipient) -> Particulars | None:
+    """What the mail says; None when there is nothing to tell any more."""
+    if message.booking_id:
+        return await _booking(db, message, message.booking_id, person)
+    values = await _values(db, keys, message, person)
+    return None if values is None else Particulars(values)
+
+
+async def _values(db: Connection, keys: PersonKeys, message: SendMail, person: Recipient) -> Values | None:
     match message:
         case SendMail(session_id=UUID() as session_id):
             return await _sighting(db, session_id, person)
@@ -33,17 +57,10 @@ async def particulars(db: Connection, keys: PersonKeys, message: SendMail, perso
             return await _rejection(db, keys, review_id)
         case SendMail(submission_id=UUID() as submission_id):
             return await _submission(db, keys, submission_id, person)
-        case SendMail(booking_id=UUID() as booking_id):
-            return await _booking(db, booking_id, person, message.template)
         case SendMail(template=Template.PRACTICE_SUSPENDED, user_id=doctor_id):
             return await _suspension(db, keys, doctor_id)
         case _:
             return {}
-
-
-def wall_clock(moment: datetime, time_zone: str) -> str:
-    """A moment as somebody in this zone reads it."""
-    return f"{moment.astimezone(ZoneInfo(time_zone)):%d %B %Y, %H:%M} ({time_zone})"
 
 
 async def _sighting(db: Connection, session_id: UUID, person: Recipient) -> Values:
@@ -83,23 +100,25 @@ async def _suspension(db: Connection, keys: PersonKeys, doctor_id: UUID) -> Valu
     return {"reason": key.open(sealed, place("doctors", doctor_id, "suspension_reason"))}
 
 
-async def _booking(db: Connection, booking_id: UUID, person: Recipient, template: Template) -> Values | None:
+async def _booking(db: Connection, message: SendMail, booking_id: UUID, person: Recipient) -> Particulars | None:
     booking = await bookings.find(db, booking_id)
-    if booking is None:
+    if booking is None or not message.is_news_of(booking, datetime.now(UTC)):
         return None
-    values = {"doctor_name": booking.doctor_name, "starts_at": wall_clock(booking.starts_at, person.time_zone)}
-    if template is Template.BOOKING_MOVE_WITHDRAWN and (booking.status not in MOVABLE or booking.move_by):
-        return None  # it has ended, or its patient was asked again
-    if template is not Template.BOOKING_MOVE_OFFERED:
-        return values
-    if booking.move_by is None or booking.move_by <= datetime.now(UTC):
-        return None  # it was moved or called off, its day was opened again, or it is too late to choose
-    free = await _next_free(db, booking)
-    return {
-        **values,
-        "move_by": wall_clock(booking.move_by, person.time_zone),
-        "times": "\n".join(f"- {wall_clock(each, person.time_zone)}" for each in free),
+    is_for_calendar = message.template in _FOR_CALENDARS and booking.confirmed_at is not None
+    values: dict[str, str] = {
+        "side": Role.DOCTOR if message.to_doctor else Role.PATIENT,
+        "doctor_name": booking.doctor_name,
+        "mode": booking.mode,
+        "starts_at": wall_clock(booking.starts_at, person.time_zone),
+        "was_at": wall_clock(message.was_at, person.time_zone) if message.was_at else "",
+        "called_off_by": booking.cancellation.by if booking.cancellation else "",
+        "in_calendar": "yes" if is_for_calendar else "",
     }
+    if message.template is Template.BOOKING_MOVE_OFFERED and booking.move_by:
+        free = await _next_free(db, booking)
+        values["move_by"] = wall_clock(booking.move_by, person.time_zone)
+        values["times"] = "\n".join(f"- {wall_clock(each, person.time_zone)}" for each in free)
+    return Particulars(values, booking if is_for_calendar else None)
 
 
 async def _next_free(db: Connection, booking: Booking) -> list[datetime]:

@@ -28,7 +28,7 @@ from amrutam.domain.booking import (
     fee_for,
 )
 from amrutam.domain.common import Mode, Money, Role
-from amrutam.domain.errors import DoctorUnavailable, InvalidState, PatientBusy, SlotTaken, TooManyHolds
+from amrutam.domain.errors import DoctorUnavailable, HoldExpired, InvalidState, PatientBusy, SlotTaken, TooManyHolds
 
 NOW = datetime(2026, 3, 1, 9, tzinfo=UTC)
 ONE_MINUTE = timedelta(minutes=1)
@@ -47,6 +47,7 @@ FOLLOWS = {
     ("confirmed", "completed"),
     ("confirmed", "cancelled"),
     ("confirmed", "no_show"),
+    ("expired", "confirmed"),
 }
 OPEN = {Status.HELD, Status.AWAITING_PAYMENT, Status.CONFIRMED}
 
@@ -107,6 +108,18 @@ def test_an_open_booking_is_cancelled_by_its_sides_and_moved_by_its_patient_unti
     assert booking.actions(role, booking.starts_at - ONE_MINUTE) == may
     assert booking.actions(role, booking.starts_at) == []
     assert booking.actions(role, booking.starts_at + ONE_MINUTE) == []
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_held_time_is_paid_for_by_its_patient_until_its_hold_ends(role: Role) -> None:
+    booking = _booking(Status.HELD, expires_at=NOW + ONE_MINUTE, fee=FREE.model_copy(update={"amount": 50_000}))
+    assert (Action.PAY in booking.actions(role, NOW)) is (role is Role.PATIENT)
+    assert Action.PAY not in booking.actions(role, NOW + ONE_MINUTE)
+    booking.check_payable(NOW)
+    with pytest.raises(HoldExpired):
+        booking.check_payable(NOW + ONE_MINUTE)
+    with pytest.raises(InvalidState, match="not to be paid"):
+        _booking().check_payable(NOW)
 
 
 def test_an_administrator_cancels_no_booking() -> None:

@@ -67,6 +67,9 @@ REFUSED_IN_PRODUCTION: list[tuple[str, dict[str, Any]]] = [
     ("PASSWORD_MEMORY_KIB", {"password_memory_kib": 19 * 1024 - 1, "password_passes": 10}),
     ("PASSWORD_PASSES", {"password_memory_kib": 64 * 1024, "password_passes": 1}),
     ("MAIL_FOLDER", {"mail_folder": Path("/var/mail")}),
+    ("PAYMENT_SANDBOX_URL", {"payment_sandbox_url": "http://127.0.0.1:8010"}),
+    ("PAYMENT_SANDBOX_URL", {"payment_sandbox_key": HIDDEN}),
+    ("PAYMENT_SANDBOX_URL", {"payment_sandbox_webhook_secret": HIDDEN}),
     ("AUDIT_CHECKPOINT_FOLDER", {"audit_checkpoint_folder": None}),
     ("DOCUMENTS_URL", {"documents_url": None}),
     ("DOCUMENTS_URL", {"documents_url": "https://bucket.amrutam.test"}),
@@ -124,6 +127,7 @@ def test_production_names_every_fault_at_once() -> None:
         "documents_url": None,
         "documents_s3_endpoint": "http://store.amrutam.test",
         "documents_s3_access_key": "without its secret",
+        "payment_sandbox_key": HIDDEN,
     }
     faults = _settings(DEMO, amrutam_mode="production", **wrong).faults()
     named = {fault.partition(":")[0].partition(",")[0] for fault in faults}
@@ -167,6 +171,13 @@ def test_a_demo_needs_somewhere_to_put_its_mails() -> None:
     [fault] = _settings(DEMO, mail_folder=None).faults()
     assert fault.startswith("MAIL_FOLDER")
     assert _settings(DEMO, mail_folder=None, smtp_url="smtp://127.0.0.1:1025").faults() == []
+
+
+def test_a_demo_knows_all_of_its_payment_sandbox_or_nothing() -> None:
+    told = {"payment_sandbox_url": "http://127.0.0.1:8010", "payment_sandbox_key": HIDDEN}
+    [fault] = _settings(DEMO, **told).faults()
+    assert fault.startswith("PAYMENT_SANDBOX_URL")
+    assert _settings(DEMO, **told, payment_sandbox_webhook_secret=HIDDEN).faults() == []
 
 
 def test_origins_are_a_list_with_commas_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

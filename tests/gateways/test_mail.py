@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from amrutam.gateways.mail import FolderMailer, Mail, MailNotSent, MailRefused, SmtpMailer, newest
+from amrutam.gateways.mail import Attachment, FolderMailer, Mail, MailNotSent, MailRefused, SmtpMailer, newest
 from amrutam.ids import new_id
 from amrutam.stack.ports import free_port
 from tests.gateways.smtp_server import BUSY, HOST, NOBODY, MailServer, certificate
@@ -43,6 +43,29 @@ async def test_a_mail_arrives_whole_at_a_plain_server() -> None:
     assert html is not None
     assert text.get_content().replace("\r\n", "\n") == mail.text
     assert html.get_content().replace("\r\n", "\n") == mail.html
+
+
+async def test_a_file_goes_with_a_mail_byte_for_byte_and_a_calendar_is_told_from_its_type(tmp_path: Path) -> None:
+    content = "BEGIN:VCALENDAR\r\nSUMMARY:डॉ मीरा\r\nEND:VCALENDAR\r\n".encode()
+    kind = "text/calendar; method=REQUEST; charset=utf-8"
+    files = (Attachment("visit.ics", kind, content), Attachment("receipt.pdf", "application/pdf", b"%PDF\r\n\xff"))
+    mail = _mail()._replace(attachments=files)
+    async with MailServer().running() as server:
+        await SmtpMailer(f"smtp://{HOST}:{server.port}", SENDER).send(mail)
+    [received] = server.received
+    calendar, receipt = received.message.iter_attachments()
+    assert (calendar.get_content_type(), calendar["content-type"].params["method"]) == ("text/calendar", "REQUEST")
+    assert (calendar.get_content_charset(), calendar.get_filename()) == ("utf-8", "visit.ics")
+    assert [calendar.get_payload(decode=True), receipt.get_payload(decode=True)] == [content, b"%PDF\r\n\xff"]
+    assert receipt.get_content_type() == "application/pdf"
+    text, html = (received.message.get_body((kind,)) for kind in ("plain", "html"))
+    assert text is not None
+    assert html is not None
+    assert text.get_content().replace("\r\n", "\n") == mail.text
+
+    await FolderMailer(tmp_path, SENDER).send(mail)
+    [stored] = newest(tmp_path, None, 1)
+    assert (stored.text, stored.attachments) == (mail.text, ["visit.ics", "receipt.pdf"])
 
 
 @pytest.mark.parametrize("implicit", [True, False])

@@ -17,11 +17,12 @@ from temporalio.testing._timeskipping import TimeSkipper  # the public testing e
 from amrutam.domain.common import Role
 from amrutam.domain.notification import SendMail, Template
 from amrutam.ids import new_id
-from amrutam.temporal import BACKGROUND_QUEUE, PATIENT_ID
+from amrutam.temporal import BACKGROUND_QUEUE, MAILS_QUEUE, PATIENT_ID, PAYMENTS_QUEUE
 from tests.conftest import System
 from tests.people import People, Person
 from tests.polling import until
 from tests.replay import histories
+from tests.web import paying
 from tests.web.slots import book, free_times
 from tests.web.verifying import LICENCE, decide, edit, submit
 
@@ -29,6 +30,7 @@ MakePatient = Callable[[], Awaitable[Person]]
 MakeDoctor = Callable[..., Awaitable[Person]]
 KOLKATA = ZoneInfo("Asia/Kolkata")  # of the doctors that are made here
 AFTER_THE_HOLD, AFTER_THE_VISIT = timedelta(minutes=11), timedelta(days=4)
+AFTER_THE_LAST_CAPTURE = timedelta(minutes=75)
 
 
 async def _booked(api: httpx.AsyncClient, patient: Person, doctor: Person) -> dict[str, Any]:
@@ -80,6 +82,50 @@ async def test_confirmed_then_cancelled(
     booking = await _booked(api, patient, await make_doctor())
     assert (await _cancel(api, patient, booking)).status_code == 200
     await _keep("booking_confirmed_then_cancelled", temporal, f"booking/{booking['id']}")
+
+
+async def test_paid_until_due_and_its_payment(
+    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, temporal: Client, system: System
+) -> None:
+    patient, doctor = await make_patient(), await make_doctor(fee=paying.FEE)
+    booking = await paying.confirmed(api, system.environment, patient, doctor)
+    for name, workflow_id, ahead in (
+        ("payment_paid", f"payment/{booking['payment']['id']}", AFTER_THE_LAST_CAPTURE),
+        ("booking_paid_until_due", f"booking/{booking['id']}", AFTER_THE_VISIT),
+    ):
+        await TimeSkipper(temporal).fast_forward(temporal.get_workflow_handle(workflow_id), ahead)
+        await _keep(name, temporal, workflow_id)
+
+
+async def test_paid_then_cancelled_and_paid_back(
+    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, temporal: Client, system: System
+) -> None:
+    patient, doctor = await make_patient(), await make_doctor(fee=paying.FEE)
+    booking = await paying.confirmed(api, system.environment, patient, doctor)
+    assert (await _cancel(api, patient, booking)).status_code == 200
+    await paying.payment_reaches(api, patient, booking["payment"]["id"], "refunded")
+    workflow_id = f"payment/{booking['payment']['id']}"
+    await TimeSkipper(temporal).fast_forward(temporal.get_workflow_handle(workflow_id), AFTER_THE_LAST_CAPTURE)
+    await _keep("payment_refunded", temporal, workflow_id)
+
+
+async def test_awaited_in_vain(
+    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, temporal: Client
+) -> None:
+    patient, doctor = await make_patient(), await make_doctor(fee=paying.FEE)
+    booking = await paying.held(api, patient, doctor)
+    payment_id = (await paying.pay(api, patient, booking["id"])).json()["payment_id"]
+    workflow_id = f"booking/{booking['id']}"
+    await TimeSkipper(temporal).fast_forward(temporal.get_workflow_handle(workflow_id), AFTER_THE_LAST_CAPTURE)
+    await _keep("booking_not_paid", temporal, workflow_id)
+    await temporal.get_workflow_handle(f"payment/{payment_id}").terminate("the recording is over")
+
+
+async def test_payments_swept(temporal: Client, system: System) -> None:
+    assert system.worker.process
+    workflow_id = f"sweep-payments/{new_id()}"
+    await temporal.start_workflow("SweepPayments", 1, id=workflow_id, task_queue=PAYMENTS_QUEUE)
+    await _keep("payments_swept", temporal, workflow_id)
 
 
 async def test_refused(
@@ -199,8 +245,8 @@ async def test_mail_sent(make_patient: MakePatient, temporal: Client, system: Sy
     assert system.worker.process
     message = SendMail(event_id=new_id(), template=Template.ALREADY_REGISTERED, user_id=(await make_patient()).id)
     workflow_id = f"mail/{message.event_id}"
-    await temporal.start_workflow("SendMail", message, id=workflow_id, task_queue=BACKGROUND_QUEUE)
-    await _keep("mail_sent", temporal, workflow_id)
+    await temporal.start_workflow("SendMails", message, id=workflow_id, task_queue=MAILS_QUEUE)
+    await _keep("mail_sent_at_once", temporal, workflow_id)
 
 
 async def test_maintenance(temporal: Client, system: System) -> None:

@@ -1,7 +1,7 @@
 """Bookings by the steps that workflows call, with nothing around them: no request, no workflow, no lock in Redis."""
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from uuid import UUID
 
@@ -12,12 +12,16 @@ from amrutam.crypto import OPERATIONS, Keyring
 from amrutam.domain.audit import Actor
 from amrutam.domain.booking import Booking, CancelBooking, ClaimTime, HoldLimits, MoveBooking
 from amrutam.domain.common import Mode, Role
+from amrutam.domain.errors import InvalidState
+from amrutam.domain.payment import RefundRule, RefundRules
 from amrutam.ids import new_id
 from amrutam.storage import operations
 from amrutam.storage.cache import Cache
 from amrutam.storage.lock import Lock
 from amrutam.storage.nodes import Nodes
 from amrutam.storage.pool import Database
+
+RULES = RefundRules(patient=[RefundRule(hours=24, percent=100), RefundRule(hours=2, percent=50)])
 
 
 class _NoLock(Lock):
@@ -34,7 +38,7 @@ class Desk:
     def __init__(self, db: Database, redis: Redis, keyring: Keyring, now: Callable[[], datetime]) -> None:
         self._db, self._keys = db, keyring.master.sealing(OPERATIONS)
         limits = HoldLimits(unpaid=3, expired=5, seconds=600)
-        self._steps = BookingActivities(db, _NoLock(redis), Cache(redis, Nodes(db, [])), self._keys, limits, now)
+        self.steps = BookingActivities(db, _NoLock(redis), Cache(redis, Nodes(db, [])), self._keys, limits, RULES, now)
         self._live: dict[UUID, UUID] = {}
 
     async def book(self, patient_id: UUID, doctor_id: UUID, starts_at: datetime, mode: Mode = Mode.VIDEO) -> Booking:
@@ -45,7 +49,7 @@ class Desk:
             booking_id=operation_id, doctor_id=doctor_id, patient_id=patient_id, starts_at=starts_at, mode=mode,
             reason=None, actor=actor,
         )  # fmt: skip
-        booking = await self._steps.claim(claim)
+        booking = await self.steps.claim(claim)
         self._live[booking.id] = patient_id
         return booking
 
@@ -54,7 +58,7 @@ class Desk:
         operation_id = await self._record(by)
         actor = Actor(id=by, role=Role.PATIENT, request_id="desk")
         command = CancelBooking(operation_id=operation_id, booking_id=booking_id, reason=None, actor=actor)
-        booking = await self._steps.cancel(command)
+        booking = await self.steps.cancel(command)
         del self._live[booking_id]
         return booking
 
@@ -63,12 +67,13 @@ class Desk:
         operation_id = await self._record(by)
         actor = Actor(id=by, role=Role.PATIENT, request_id="desk")
         command = MoveBooking(operation_id=operation_id, booking_id=booking_id, starts_at=starts_at, actor=actor)
-        return await self._steps.move(command)
+        return await self.steps.move(command)
 
     async def clear(self) -> None:
         """Cancel what stands: a live booking without a workflow would be a finding of `verify`."""
         for booking_id, patient_id in list(self._live.items()):
-            await self.cancel(booking_id, patient_id)
+            with suppress(InvalidState):  # it has expired
+                await self.cancel(booking_id, patient_id)
 
     async def _record(self, user_id: UUID) -> UUID:
         operation_id = new_id()

@@ -17,6 +17,7 @@ from amrutam.ids import new_id
 from amrutam.storage.pool import Database
 from tests.people import People, Person
 from tests.visits import completed_visit
+from tests.web import paying
 from tests.web.mounted import ROUTES, name
 from tests.web.slots import book, free_times
 from web.routing import Route
@@ -36,6 +37,7 @@ class World:
     api: httpx.AsyncClient
     people: People
     db: Database
+    environment: Mapping[str, str]
     staff: list[Person] = field(default_factory=list[Person])
 
     async def one(self, role: Role) -> Person:
@@ -53,6 +55,7 @@ class Thing:
     id: str
     owner: Person
     body: Mapping[str, Any] | None = None  # of a request that names it
+    refund_id: str = ""
 
 
 Maker = Callable[[World, Role], Awaitable[Thing]]
@@ -94,6 +97,27 @@ async def _movable(world: World, role: Role) -> Thing:
     answer = await book(world.api, patient, doctor, first)
     assert answer.status_code == 201, answer.text
     return Thing(answer.json()["id"], patient if role is Role.PATIENT else await world.one(role), {"starts_at": second})
+
+
+async def _held(world: World, role: Role) -> Thing:
+    patient = await world.one(role)
+    doctor = await world.people.doctor(fee=paying.FEE)
+    return Thing((await paying.held(world.api, patient, doctor))["id"], patient)
+
+
+async def _payment(world: World, role: Role) -> Thing:
+    patient, doctor = await world.one(Role.PATIENT), await world.people.doctor(fee=paying.FEE)
+    booking = await paying.confirmed(world.api, world.environment, patient, doctor)
+    owner = patient if role is Role.PATIENT else await world.one(role)
+    return Thing(booking["payment"]["id"], owner, {"amount": 100, "reason": "The connection was bad."})
+
+
+async def _proposed(world: World, role: Role) -> Thing:
+    paid, colleague = await _payment(world, role), await world.one(Role.SUPPORT)
+    said = {**(paid.body or {}), "amount": paying.FEE}
+    answer = await world.api.post(f"/v1/payments/{paid.id}/refunds", json=said, headers=colleague.writing())
+    assert (answer.status_code, answer.json()["status"]) == (201, "proposed"), answer.text
+    return replace(paid, body=None, refund_id=answer.json()["id"])
 
 
 async def _account(world: World, role: Role) -> Thing:
@@ -147,6 +171,12 @@ NAMED: Mapping[str, Rule] = {
     "DELETE /v1/doctors/me/documents/{id}": Rule(_document),
     "GET /v1/admin/documents/{id}": Rule(_document, everybodys=frozenset({Role.ADMIN})),
     "GET /v1/bookings/{id}": _BOOKING,
+    "GET /v1/bookings/{id}/calendar.ics": Rule(_booking),
+    "GET /v1/bookings/{id}/cancel-quote": _BOOKING,
+    "POST /v1/bookings/{id}/pay": Rule(_held),
+    "GET /v1/payments/{id}": Rule(_payment, everybodys=frozenset({Role.SUPPORT})),
+    "POST /v1/payments/{id}/refunds": Rule(_payment, everybodys=frozenset({Role.SUPPORT})),
+    "POST /v1/payments/{id}/refunds/{refund_id}/approve": Rule(_proposed, everybodys=frozenset({Role.SUPPORT})),
     "POST /v1/bookings/{id}/cancel": _BOOKING,
     "POST /v1/bookings/{id}/reschedule": Rule(_movable),
     "POST /v1/doctors/{id}/reviews": Rule(_visit),
@@ -166,6 +196,7 @@ LISTS: Mapping[str, Rule] = {
     "GET /v1/doctors/me/documents": Rule(_document),
     "GET /v1/bookings": Rule(_booking),
     "GET /v1/me/reviews": Rule(_review),
+    "GET /v1/payments": Rule(_payment),
 }
 # Every other closed route that is not about the caller alone, and so is staff's.
 EVERYBODYS = {
@@ -192,9 +223,11 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-async def world(api: httpx.AsyncClient, people: People, db: Database) -> AsyncGenerator[World]:
+async def world(
+    api: httpx.AsyncClient, people: People, db: Database, environment: Mapping[str, str]
+) -> AsyncGenerator[World]:
     """The running system. Its administrators leave in the end: each one there is gets a mail for each submission."""
-    world = World(api, people, db)
+    world = World(api, people, db, environment)
     yield world
     async with db.connection() as connection:
         left = [person.id for person in world.staff]
@@ -202,7 +235,7 @@ async def world(api: httpx.AsyncClient, people: People, db: Database) -> AsyncGe
 
 
 async def _ask(world: World, route: Route, thing: Thing, person: Person) -> httpx.Response:
-    path = route.path.replace("{id}", thing.id)
+    path = route.path.replace("{id}", thing.id).replace("{refund_id}", thing.refund_id)
     if route.method in {"GET", "DELETE"}:
         return await world.api.request(route.method, path, headers=person.headers)
     headers = {**person.writing(), "If-Match": "*"}

@@ -225,7 +225,7 @@ async def test_a_password_that_the_database_refuses_is_a_fault_like_any_other(sy
 async def test_a_queue_that_does_not_exist_is_named() -> None:
     status, said = await (await _spawn(["worker.py", "bookings", "cakes"], {"PATH": os.environ["PATH"]})).ended()
     assert status == 2
-    assert said == "no such queue: cakes; there are bookings, background\n"
+    assert said == "no such queue: cakes; there are bookings, payments, mails, background\n"
 
 
 async def test_production_refuses_a_demos_database_and_a_superuser(system: System, settings: Settings) -> None:

@@ -1,14 +1,20 @@
 """A mail's workflow: tried until the server takes it, once for each event, and not when nobody needs it any more."""
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import SMTP
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
+from icalendar import Calendar
 from temporalio.client import Client
 from temporalio.testing import ActivityEnvironment
 from temporalio.worker import Worker
@@ -18,7 +24,7 @@ from activities.notification import NotificationActivities
 from amrutam.crypto import Keyring
 from amrutam.domain.auth import Profile
 from amrutam.domain.common import Role
-from amrutam.domain.notification import Delivery, SendMail, Template
+from amrutam.domain.notification import Delivery, SendMail, Template, mails_for
 from amrutam.gateways.mail import FolderMailer, Mail, MailNotSent, MailRefused, newest
 from amrutam.ids import new_id
 from amrutam.settings import Settings
@@ -27,7 +33,8 @@ from amrutam.storage import passwords
 from amrutam.storage.auth import Registration
 from amrutam.storage.person_keys import PersonKeys
 from amrutam.storage.pool import Database
-from workflows.notification import SendMailWorkflow
+from tests.people import People, Person
+from workflows.notification import SendMailsWorkflow
 from workflows.registry import PASSED_THROUGH
 
 SENDER = "Amrutam <no-reply@amrutam.test>"
@@ -63,7 +70,7 @@ async def _worker(temporal: Client, steps: NotificationActivities) -> AsyncGener
     async with Worker(
         temporal,
         task_queue=queue,
-        workflows=[SendMailWorkflow],
+        workflows=[SendMailsWorkflow],
         activities=[steps.send_mail],
         workflow_runner=SandboxedWorkflowRunner(restrictions=passed_through),
     ):
@@ -87,7 +94,7 @@ async def _asked_for(db: Database, keyring: Keyring) -> SendMail:
 
 async def _send(temporal: Client, queue: str, message: SendMail) -> Delivery:
     return await temporal.execute_workflow(
-        SendMailWorkflow.run, message, id=f"mail/{message.event_id}", task_queue=queue
+        SendMailsWorkflow.run, message, id=f"mail/{message.event_id}", task_queue=queue
     )
 
 
@@ -196,3 +203,80 @@ async def test_a_reset_whose_link_is_used_is_not_sent(
     async with db.transaction() as connection:
         await passwords.end_resets(connection, asked.user_id)
     assert await _once(db, keyring, settings, tmp_path, message) is Delivery.NOT_NEEDED
+
+
+async def _visit(db: Database, patient: Person, doctor: Person, starts_at: datetime) -> UUID:
+    """The id of a confirmed booking, which no workflow has."""
+    booking_id = new_id()
+    async with db.connection() as connection:
+        await connection.execute(
+            """INSERT INTO bookings (id, status, doctor_id, patient_id, booked_by, starts_at, ends_at, mode, fee_amount,
+                                     fee_currency, confirmed_at)
+               VALUES ($1, 'confirmed', $2, $3, $3, $4, $5, 'video', 0, 'INR', now())""",
+            booking_id, doctor.id, patient.id, starts_at, starts_at + timedelta(minutes=15),
+        )  # fmt: skip
+    return booking_id
+
+
+async def test_each_side_of_a_booking_gets_a_mail_of_its_own_with_the_visit_for_its_calendar(
+    db: Database, keyring: Keyring, settings: Settings, tmp_path: Path, people: People
+) -> None:
+    patient, doctor, starts_at = await people.patient(), await people.doctor(), datetime.now(UTC) + timedelta(days=1)
+    booking_id = await _visit(db, patient, doctor, starts_at)
+    told = {"doctor_id": doctor.id, "patient_id": patient.id, "starts_at": starts_at.isoformat()}
+    mails = mails_for(new_id(), "booking.confirmed", booking_id, json.dumps(told, default=str))
+    for mail in [*mails, *mails]:  # the answer of each first attempt was lost
+        assert await _once(db, keyring, settings, tmp_path, mail) is Delivery.SENT
+    messages = [await asyncio.to_thread(_message, Path(file)) for file in os.scandir(tmp_path)]
+    assert {str(message["To"]) for message in messages} == {patient.email, doctor.email}
+    assert len({str(message["Message-ID"]) for message in messages}) == 2
+    assert len({mail.id for mail in newest(tmp_path, None, 9)}) == 2
+    for message in messages:
+        [calendar] = message.iter_attachments()
+        assert (calendar.get_content_type(), calendar["content-type"].params["method"]) == ("text/calendar", "REQUEST")
+        invited: Any = Calendar.from_ical(calendar.get_content())
+        [event] = invited.walk("VEVENT")
+        assert event["attendee"] == f"mailto:{message['To']}"
+        assert event["uid"] == f"{booking_id}@amrutam"
+
+
+def _message(file: Path) -> EmailMessage:
+    """A mail as it lies in the folder."""
+    return message_from_bytes(file.read_bytes(), policy=SMTP)
+
+
+@pytest.mark.parametrize("change", ["status = 'cancelled'", "starts_at = starts_at + interval '1 hour'"])
+async def test_a_visit_that_was_moved_or_is_off_is_not_confirmed_any_more(
+    db: Database, keyring: Keyring, settings: Settings, tmp_path: Path, people: People, change: str
+) -> None:
+    patient, doctor, starts_at = await people.patient(), await people.doctor(), datetime.now(UTC) + timedelta(days=1)
+    booking_id = await _visit(db, patient, doctor, starts_at)
+    async with db.connection() as connection:
+        await connection.execute(f"UPDATE bookings SET {change} WHERE id = $1", booking_id)  # noqa: S608 - the two above
+    told = {"doctor_id": doctor.id, "patient_id": patient.id, "starts_at": starts_at.isoformat()}
+    for mail in mails_for(new_id(), "booking.confirmed", booking_id, json.dumps(told, default=str)):
+        assert await _once(db, keyring, settings, tmp_path, mail) is Delivery.NOT_NEEDED
+    assert newest(tmp_path, None, 10) == []
+
+
+async def test_whoever_is_told_reads_the_time_by_their_own_clock(
+    db: Database, keyring: Keyring, settings: Settings, tmp_path: Path, people: People
+) -> None:
+    patient, doctor = await people.patient(), await people.doctor()
+    starts_at = datetime(2199, 7, 1, 20, 30, tzinfo=UTC)
+    booking_id = await _visit(db, patient, doctor, starts_at)
+    async with db.connection() as connection:
+        await connection.execute("UPDATE users SET time_zone = 'Europe/Berlin' WHERE id = $1", doctor.id)
+    told = {"doctor_id": doctor.id, "patient_id": patient.id, "starts_at": starts_at.isoformat()}
+    for mail in mails_for(
+        new_id(), "booking.moved", booking_id, json.dumps({**told, "was_at": told["starts_at"]}, default=str)
+    ):
+        await _once(db, keyring, settings, tmp_path, mail)
+    read = {mail.to: (mail.subject, mail.text) for mail in newest(tmp_path, None, 10)}
+    for person, clock in (
+        (patient, "02 July 2199, 02:00 (Asia/Kolkata)"),
+        (doctor, "01 July 2199, 22:30 (Europe/Berlin)"),
+    ):
+        subject, text = read[person.email]
+        assert subject.endswith(clock)
+        assert text.count(clock) == 2
