@@ -14,7 +14,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.audit import AuditActivities
-from activities.booking import BookingActivities
+from activities.booking import BookingActivities, Rules
 from activities.calling_off import CallingOffActivities
 from activities.cancel_day import CancelDayActivities
 from activities.maintenance import MaintenanceActivities
@@ -112,13 +112,17 @@ def build_worker(queue: str, settings: Settings, keyring: Keyring, clients: Clie
     match queue:
         case "bookings":
             limits = HoldLimits(
-                unpaid=settings.max_unpaid_holds, expired=settings.max_expired_holds, seconds=settings.hold_seconds
+                unpaid=settings.max_unpaid_holds,
+                expired=settings.max_expired_holds,
+                seconds=settings.hold_seconds,
+                most_seconds=settings.hold_most_seconds,
             )
             keys = clients.operation_keys
             lock = Lock(clients.redis)
-            steps = BookingActivities(clients.db, lock, clients.cache, keys, limits, settings.refund_rules)
-            activities = [steps.claim, steps.expire, steps.settle, steps.cancel, steps.move, steps.offer_move]
-            activities += [steps.call_off, steps.withdraw]
+            rules = Rules(settings.refund_rules, settings.reminder_minutes, settings.gst_permille)
+            steps = BookingActivities(clients.db, lock, clients.cache, keys, limits, rules)
+            activities = [steps.claim, steps.remind, steps.extend, steps.expire, steps.settle, steps.cancel, steps.move]
+            activities += [steps.offer_move, steps.call_off, steps.withdraw]
         case "payments":
             paying = PaymentActivities(
                 clients.db,

@@ -1,7 +1,8 @@
 """The steps of a booking's life: each one transaction, with its fact, its audit row and what the client is told."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from temporalio import activity
@@ -18,6 +19,8 @@ from amrutam.domain.booking import (
     BookingMoved,
     CancelBooking,
     ClaimTime,
+    ExtendHold,
+    HoldExtended,
     HoldLimits,
     MoveBooking,
     Status,
@@ -28,8 +31,9 @@ from amrutam.domain.booking import (
 )
 from amrutam.domain.calling_off import CallOff, Cause
 from amrutam.domain.cancel_day import MoveOffered, OfferMove
-from amrutam.domain.errors import DoctorUnavailable, DomainError, NotFound
+from amrutam.domain.errors import DoctorUnavailable, DomainError, HoldExpired, NotFound
 from amrutam.domain.payment import RefundRules
+from amrutam.domain.reminders import LATE, ReminderDue, next_reminder
 from amrutam.ids import first_id_at
 from amrutam.storage import audit, availability, claims, events
 from amrutam.storage import booking as bookings
@@ -44,6 +48,16 @@ async def _always(_: Connection) -> bool:
     return True
 
 
+class Rules(NamedTuple):
+    """What the clinic has set: what goes back of a fee, how many minutes before a visit its patient is reminded, and
+    how much tax is in a fee.
+    """
+
+    refunds: RefundRules
+    reminders: Sequence[int]
+    tax_permille: int
+
+
 class BookingActivities:
     """Needs PostgreSQL; Redis only to be quick."""
 
@@ -54,7 +68,7 @@ class BookingActivities:
         cache: Cache,
         operation_keys: SealingKeys,
         limits: HoldLimits,
-        refunds: RefundRules,
+        rules: Rules,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._db = db
@@ -62,7 +76,7 @@ class BookingActivities:
         self._cache = cache
         self._keys = operation_keys
         self._limits = limits
-        self._refunds = refunds
+        self._refunds, self._reminders, self._tax_permille = rules
         self._now = now
 
     @activity.defn(name="booking.claim")
@@ -70,6 +84,26 @@ class BookingActivities:
         """Hold the time, or for a free one confirm it. Raises the refusal, which is noted for all who wait."""
         async with self._lock(f"doctor/{claim.doctor_id}"):
             return await self._once(claim.booking_id, lambda db: self._take(db, claim))
+
+    @activity.defn(name="booking.extend")
+    async def extend(self, command: ExtendHold) -> Booking:
+        """Hold it for longer. Raises HoldExpired, InvalidState, which is noted for all who wait."""
+
+        async def hold(db: Connection) -> Booking:
+            before = await bookings.lock(db, command.booking_id)
+            until = self._limits.extended(before, self._now())
+            if not await claims.extend(db, before.id, until):
+                raise HoldExpired
+            await bookings.extend(db, before.id, until)
+            booking = await bookings.lock(db, before.id)
+            extended = HoldExtended(
+                subject=booking.id, doctor_id=booking.doctor_id, patient_id=booking.patient_id, expires_at=until
+            )
+            await events.append(db, extended)
+            await audit.append(db, command.actor, "booking.extend_hold", booking.id, patient_id=booking.patient_id)
+            return booking
+
+        return await self._once(command.operation_id, hold, told="extended")
 
     @activity.defn(name="booking.settle")
     async def settle(self, booking_id: UUID) -> Booking:
@@ -81,14 +115,39 @@ class BookingActivities:
             await claims.queue_for(db, (found.doctor_id, found.patient_id))
             calendar = await _calendar(db, found)  # before the booking, as by everybody who needs both
             before = await bookings.lock(db, booking_id)
-            confirmed = await paid.decide(db, before, lambda: self._retake(db, before, calendar))
+            confirmed = await paid.decide(
+                db, before, lambda: self._retake(db, before, calendar), self._tax_permille, self._now()
+            )
             booking = await bookings.lock(db, booking_id)
             if not confirmed:
-                return booking
+                return self._to_be_reminded(booking)
             await events.append(db, fact(booking))
             await audit.append_system(db, "booking.confirm", booking_id, patient_id=booking.patient_id)
         await self._tell(booking)
-        return booking
+        return self._to_be_reminded(booking)
+
+    @activity.defn(name="booking.remind")
+    async def remind(self, booking_id: UUID, moment: datetime) -> Booking:
+        """Have its patient reminded, once for each moment, if the visit stands and is still for that time."""
+        async with self._db.transaction() as db:
+            booking = await bookings.lock(db, booking_id)
+            minutes = int((booking.starts_at - moment).total_seconds() // 60)
+            stands = booking.status is Status.CONFIRMED and minutes in self._reminders
+            if stands and self._now() - moment < LATE and await bookings.remind(db, booking_id, moment):
+                due = ReminderDue(
+                    subject=booking.id,
+                    doctor_id=booking.doctor_id,
+                    patient_id=booking.patient_id,
+                    starts_at=booking.starts_at,
+                    minutes=minutes,
+                )
+                await events.append(db, due)
+        return self._to_be_reminded(booking, moment)
+
+    def _to_be_reminded(self, booking: Booking, after: datetime | None = None) -> Booking:
+        """The booking, with the moment of its next reminder; a clock that goes after is not sent there twice."""
+        now = max(self._now(), after) if after else self._now()
+        return booking.model_copy(update={"remind_at": next_reminder(booking.starts_at, now, self._reminders)})
 
     async def _retake(self, db: Connection, booking: Booking, doctor: Bookable | None) -> bool:
         """Claim the times of a booking for good whose hold has run out, if its slot is still offered and free."""
@@ -133,7 +192,7 @@ class BookingActivities:
             closed = await availability.keep_given_up(db, command.cause_id)
             booking = await bookings.lock(db, command.booking_id)
             if not closed or booking.status not in MOVABLE or booking.move_by == command.answer_by:
-                return booking
+                return self._to_be_reminded(booking)
             await bookings.ask_to_move(db, booking.id, command.answer_by, command.cause_id)
             offered = MoveOffered(
                 subject=booking.id,
@@ -143,7 +202,7 @@ class BookingActivities:
             )
             await events.append(db, offered)
             await audit.append(db, command.actor, "booking.offer_move", booking.id, patient_id=booking.patient_id)
-            return await bookings.lock(db, booking.id)
+            return self._to_be_reminded(await bookings.lock(db, booking.id))
 
     @activity.defn(name="booking.call_off")
     async def call_off(self, command: CallOff) -> Booking:
@@ -231,7 +290,7 @@ class BookingActivities:
         booking = await bookings.lock(db, claim.booking_id)
         await events.append(db, fact(booking))
         await audit.append(db, claim.actor, "booking.create", booking.id, patient_id=booking.patient_id)
-        return booking
+        return self._to_be_reminded(booking)
 
     async def _move(self, db: Connection, command: MoveBooking) -> Booking:
         """As `_take`, with the claims that the booking has. Its own start does not count against a full day."""
@@ -259,7 +318,7 @@ class BookingActivities:
         )
         await events.append(db, moved)
         await audit.append(db, command.actor, "booking.move", booking.id, patient_id=booking.patient_id)
-        return booking
+        return self._to_be_reminded(booking)
 
     async def _hold_until(self, db: Connection, patient_id: UUID, now: datetime) -> datetime:
         """When an unpaid hold that begins now ends. Raises TooManyHolds."""

@@ -7,7 +7,7 @@ from amrutam.domain.booking import UNPAID, Booking, Status
 from amrutam.domain.common import Role
 from amrutam.domain.payment import Account, Cause, RefundRules
 from amrutam.storage import booking as bookings
-from amrutam.storage import claims, ledger
+from amrutam.storage import claims, ledger, receipts
 from amrutam.storage import payment as payments
 from amrutam.storage.pool import Connection
 
@@ -15,7 +15,7 @@ Retake = Callable[[], Awaitable[bool]]
 """Takes the time of a booking whose hold has run out for good, if it is still free; tells whether it is."""
 
 
-async def decide(db: Connection, booking: Booking, retake: Retake) -> bool:
+async def decide(db: Connection, booking: Booking, retake: Retake, tax_permille: int, now: datetime) -> bool:
     """Say of each charge that is not decided what it is for. True where one of them has confirmed the booking.
 
     The booking is locked, and `retake` is asked at most once.
@@ -31,6 +31,7 @@ async def decide(db: Connection, booking: Booking, retake: Retake) -> bool:
         elif await _is_to_be_had(db, booking, retake):
             await bookings.confirm(db, booking.id)
             await payments.apply(db, payment, charge)
+            await receipts.issue(db, booking, charge, tax_permille, now)
             confirmed = True
         else:
             await payments.return_(db, payment, charge, Cause.LATE)

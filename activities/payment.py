@@ -171,7 +171,8 @@ class PaymentActivities:
         if payment.expires_at <= self._now():
             await self._lapse(payment)
             raise HoldExpired
-        order = Order(payment.id, payment.amount, self._terms.description, payment.expires_at, payment.return_url)
+        # Not the hold's end, which may be put off: at that end the gateway is told to close the order.
+        order = Order(payment.id, payment.amount, self._terms.description, payment.captures_until, payment.return_url)
         try:
             checkout = await self._gateways[payment.gateway].open(order)
         except GatewayRefused as refused:

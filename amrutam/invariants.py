@@ -87,6 +87,16 @@ INVARIANTS = (
              AND (book.gateway, book.patient) <> (captured - done, -(undecided + open))""",
     ),
     Invariant(
+        "what pays for a booking has a receipt, and receipts are numbered without a gap",
+        "an auditor counts them",
+        """SELECT p.id::text FROM scope, payments p JOIN charges c ON c.payment_id = p.id
+           WHERE p.id >= since AND c.decision = 'applied' AND c.recorded_at < settled
+             AND NOT EXISTS (SELECT FROM receipts r WHERE r.payment_id = p.id)
+           UNION ALL
+           SELECT y.year FROM receipt_years y
+           WHERE y.last <> (SELECT count(*) FROM receipts r WHERE r.year = y.year AND r.serial <= y.last)""",
+    ),
+    Invariant(
         "every movement of the ledger balances",
         "money neither comes from nowhere nor goes there",
         """SELECT e.movement_id::text FROM scope, ledger_entries e

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from amrutam.domain.common import Role
 from amrutam.domain.payment import RefundRule, RefundRules
+from amrutam.domain.receipt import Seller
 
 # They see other people's health data, or open doors to it.
 MUST_HAVE_MFA = frozenset({Role.DOCTOR, Role.SUPPORT, Role.ADMIN})
@@ -99,6 +100,7 @@ class Settings(BaseSettings):
     upload_timeout_seconds: float = Field(60, gt=0, description="time in which the body of an upload must arrive")
 
     hold_seconds: int = Field(600, ge=30, description="how long a priced time is held while the patient pays")
+    hold_most_seconds: int = Field(1800, ge=30, description="how long one hold lasts at most, all extensions included")
     max_unpaid_holds: int = Field(3, ge=1, description="unpaid times a patient may hold at once")
     max_expired_holds: int = Field(5, ge=1, description="unpaid holds a patient may let run out in 24 hours")
 
@@ -121,6 +123,11 @@ class Settings(BaseSettings):
     patient_refunds: Annotated[list[RefundRule], NoDecode] = Field(
         default_factory=lambda: [RefundRule(hours=24, percent=100), RefundRule(hours=2, percent=50)],
         description="what a patient who cancels gets back: hours before the visit and per cent, as 24:100,2:50",
+    )
+
+    reminder_minutes: Annotated[list[int], NoDecode] = Field(
+        default_factory=lambda: [24 * 60, 60, 10],
+        description="how many minutes before a visit its patient is reminded, comma-separated; a person may want fewer",
     )
 
     access_token_seconds: int = Field(600, ge=60, le=3600, description="life of an access token")
@@ -146,6 +153,11 @@ class Settings(BaseSettings):
         90, ge=1, description="how long after a visit its doctor still reads what the patient told"
     )
 
+    seller_name: str | None = Field(None, description="who is paid, on receipts; none is given out without")
+    seller_address: Annotated[list[str], NoDecode] = Field(
+        default_factory=list, description="of the seller, up to six lines, separated by semicolons"
+    )
+    seller_gstin: str | None = Field(None, description="of a seller who is registered for GST")
     gst_permille: int = Field(
         0, ge=0, le=1000, description="GST in what a visit costs, in per mille; health care is exempt"
     )
@@ -161,6 +173,11 @@ class Settings(BaseSettings):
         7, ge=1, description="how long a deleted document is kept, and what is left of an upload that failed"
     )
 
+    @field_validator("seller_address", mode="before")
+    @classmethod
+    def _lines(cls, value: object) -> object:
+        return [part.strip() for part in value.split(";") if part.strip()] if isinstance(value, str) else value
+
     @field_validator("patient_refunds", mode="before")
     @classmethod
     def _rules(cls, value: object) -> object:
@@ -169,7 +186,14 @@ class Settings(BaseSettings):
         pairs = [part.partition(":") for part in value.split(",") if part.strip()]
         return [{"hours": hours.strip(), "percent": percent.strip()} for hours, _, percent in pairs]
 
-    @field_validator("cors_origins", "trusted_proxies", "require_mfa_roles", "razorpay_webhook_secrets", mode="before")
+    @field_validator(
+        "cors_origins",
+        "trusted_proxies",
+        "require_mfa_roles",
+        "razorpay_webhook_secrets",
+        "reminder_minutes",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -191,6 +215,13 @@ class Settings(BaseSettings):
         """Each replica's, in the order in which they were given."""
         given = self.database_replica_urls.get_secret_value() if self.database_replica_urls else ""
         return [part.strip() for part in given.split(",") if part.strip()]
+
+    @property
+    def seller(self) -> Seller | None:
+        """Who is paid; None where nobody has said. Raises ValidationError."""
+        if not self.seller_name or not self.seller_address:
+            return None
+        return Seller(name=self.seller_name, address=self.seller_address, gstin=self.seller_gstin)
 
     @property
     def refund_rules(self) -> RefundRules:

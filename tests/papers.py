@@ -17,7 +17,7 @@ def a_receipt(lines: Sequence[ReceiptLine] | None = None, **changed: Any) -> Rec
     """One visit of ₹1,250.00, exempt from tax, unless told otherwise."""
     lines = lines or [ReceiptLine.of_price("Video visit, 15 minutes", 125000)]
     said = {
-        "number": "AMR-2026-27/000123",
+        "number": "AMR-2627/000123",
         "issued_at": datetime(2026, 11, 28, 10, 15, tzinfo=UTC),
         "seller": SELLER,
         "buyer_name": "Asha Rao",

@@ -11,6 +11,7 @@ from amrutam.crypto import OPERATIONS, Keyring
 from amrutam.gateways.documents import documents_for
 from amrutam.gateways.payment_choice import payment_gateways
 from amrutam.keyring_file import follow
+from amrutam.papers import PaperPool
 from amrutam.passwords import Passwords
 from amrutam.pictures import Pictures
 from amrutam.settings import Settings
@@ -45,16 +46,19 @@ from web.documents import documents
 from web.email_change import email_change
 from web.gate import Gate
 from web.health import detail, health
+from web.hold import holds
 from web.invitations import invitations
 from web.me import me
 from web.mfa import second_factor
+from web.notifications import notifications
 from web.openapi import document
 from web.outbox import outbox
 from web.pages import pages
 from web.passwords import passwords
-from web.payment_refunds import payments
+from web.payment import payments
 from web.photo import photo
 from web.quotas import Quotas
+from web.refunds import refunds
 from web.reviews import reviews
 from web.routing import Feature
 from web.sessions import signing_in
@@ -70,6 +74,7 @@ ALWAYS = (
     passwords,
     email_change,
     me,
+    notifications,
     audit,
     doctors,
     photo,
@@ -81,6 +86,8 @@ ALWAYS = (
     bookings,
     booking_papers,
     payments,
+    refunds,
+    holds,
     reviews,
     admin_reviews,
     support,
@@ -124,6 +131,7 @@ async def build_services(settings: Settings, keyring: Keyring) -> Services:
         documents=documents_for(settings),
         pictures=Pictures(),
         gateways=payment_gateways(settings),
+        papers=PaperPool(),
         gate=Gate(),
         quotas=Quotas.of(settings),
         admissions=Admissions(scripts, sessions),
@@ -179,6 +187,7 @@ def create_app(settings: Settings, keyring: Keyring) -> "Sanic[Any, Any]":
     async def stop(_: "Sanic[Any, Any]") -> None:
         app.ctx.operators.stop()
         app.ctx.following.cancel()
+        await app.ctx.services.papers.close()
         await app.ctx.services.line.close()
         await app.ctx.services.scripts.close()
         await app.ctx.services.cache.close()

@@ -6,10 +6,11 @@ from uuid import UUID
 from amrutam.domain import errors, invitation
 from amrutam.domain.booking import Booking
 from amrutam.domain.common import Role
-from amrutam.storage import audit
+from amrutam.storage import audit, receipts
 from amrutam.storage import auth as accounts
 from amrutam.storage import booking as bookings
 from web.context import Answer, Call
+from web.quotas import PASSWORD
 from web.routing import Feature
 
 booking_papers = Feature("booking_papers")
@@ -46,6 +47,39 @@ async def calendar(call: Call, id: UUID) -> Answer:
         "Content-Disposition": f'attachment; filename="{invitation.FILE_NAME}"',
     }
     return Answer(content, headers=headers, etag=f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+
+
+@booking_papers.route(
+    "GET",
+    "/v1/bookings/{id}/receipt.pdf",
+    allow=[Role.PATIENT],
+    owns="the booking's patient, or whoever booked it",
+    answers={200: None},
+    errors=[errors.NotFound, errors.InvalidState, errors.Unavailable],
+    audited=True,
+    limit=PASSWORD,  # it is typeset anew
+    sends=("application/pdf",),
+)
+async def receipt(call: Call, id: UUID) -> Answer:
+    """The receipt of what was paid for the visit, with what has gone back of it by now."""
+    seller = call.services.settings.seller
+    if seller is None:
+        raise errors.Unavailable("This clinic has not set who its receipts are by.")
+    async with call.services.db.connection() as db:
+        booking = await bookings.find(db, id)
+        if booking is None:
+            raise errors.NotFound
+        if _side(call, booking) is not Role.PATIENT:
+            raise errors.NotYours(booking.patient_id)
+        found = await receipts.of_booking(db, id, seller)
+        if call.user_id != booking.patient_id:
+            await audit.append(db, call.actor, "booking.receipt", booking.id, patient_id=booking.patient_id)
+    if found is None:
+        raise errors.InvalidState("Nothing was paid for this booking.")
+    content = await call.services.papers.receipt(found)
+    name = found.number.replace("/", "-")
+    headers = {"Content-Type": "application/pdf", "Content-Disposition": f'attachment; filename="{name}.pdf"'}
+    return Answer(content, headers=headers)
 
 
 def _side(call: Call, booking: Booking) -> Role:

@@ -16,6 +16,7 @@ from amrutam.domain.errors import Forbidden, IfMatchMissing, Stale, Unauthentica
 from amrutam.domain.mfa import Challenge
 from amrutam.gateways.documents import Documents
 from amrutam.gateways.payments import PaymentGateway
+from amrutam.papers import PaperPool
 from amrutam.passwords import Passwords
 from amrutam.pictures import Pictures
 from amrutam.settings import Settings
@@ -61,6 +62,7 @@ class Services:
     documents: Documents
     pictures: Pictures
     gateways: Mapping[str, PaymentGateway]
+    papers: PaperPool
 
     def use(self, keyring: Keyring) -> None:
         """Take the keys that may rotate from another keyring from now on. What is made of its secret stays."""

@@ -164,6 +164,7 @@ async def cancel_quote(call: Call, id: UUID) -> Answer:
     owns="open: a gateway, by its signature on the body",
     answers={200: None},
     errors=[errors.NotFound, errors.Unauthenticated],
+    audited=True,
 )
 async def webhook(call: Call, gateway: str) -> Answer:
     """What a gateway tells. It is kept and answered at once; what is true of it is asked of the gateway afterwards."""
@@ -184,6 +185,7 @@ async def webhook(call: Call, gateway: str) -> Answer:
             WEBHOOKS.labels(gateway, "repeated").inc()
         elif payment_id:
             await events.append(db, PaymentNoticed(subject=payment_id))
+            await audit.append_system(db, "payment.notice", payment_id)
             WEBHOOKS.labels(gateway, "taken").inc()
         else:
             WEBHOOKS.labels(gateway, "not_ours").inc()

@@ -7,7 +7,16 @@ from datetime import datetime, timedelta
 from temporalio import workflow
 
 from activities.booking import BookingActivities
-from amrutam.domain.booking import NEXT, UNPAID, Booking, CancelBooking, ClaimTime, MoveBooking, Status
+from amrutam.domain.booking import (
+    NEXT,
+    UNPAID,
+    Booking,
+    CancelBooking,
+    ClaimTime,
+    ExtendHold,
+    MoveBooking,
+    Status,
+)
 from amrutam.domain.calling_off import CallOff
 from amrutam.domain.cancel_day import OfferMove
 from amrutam.domain.errors import DomainError, InvalidState
@@ -29,6 +38,7 @@ class BookingWorkflow:
         self._refusal: DomainError | None = None
         self._one_at_a_time = asyncio.Lock()
         self._moves = 0
+        self._extending = 0
         self._timeline: list[str] = []
 
     @workflow.run
@@ -120,6 +130,25 @@ class BookingWorkflow:
         if self._booking is not None:
             self._booking.check_cancellable(workflow.now())
 
+    @workflow.update
+    async def extend(self, command: ExtendHold) -> Booking:
+        """Hold the time for longer. The same command twice extends once. Raises the refusal."""
+        self._extending += 1
+        try:
+            await workflow.wait_condition(lambda: self._booking is not None or self._refusal is not None)
+            async with self._one_at_a_time:
+                booking = await workflow.execute_activity_method(BookingActivities.extend, command, **WRITE.options())
+                self._booking = booking
+                self._show(f"Held until {booking.expires_at:%H:%M:%S} UTC")
+                return booking
+        finally:
+            self._extending -= 1
+
+    @extend.validator
+    def _may_extend(self, command: ExtendHold) -> None:  # noqa: ARG002 - a validator takes what its update takes
+        if self._booking is not None:
+            self._booking.check_payable(workflow.now())
+
     @workflow.signal
     async def paid(self) -> None:
         """A gateway has captured something for it. Says no more: the step reads what, and decides what it is for."""
@@ -147,22 +176,25 @@ class BookingWorkflow:
             return booking
 
     async def _keep(self, booking: Booking) -> None:
-        if not await self._settled_before(booking.expires_at):
+        if booking.expires_at and not await self._settled_in_time():
             await self._expire()
             await self._paid_late()
         if self._is(Status.CONFIRMED):
             await self._until_the_visit_is_due()
 
-    async def _settled_before(self, expires_at: datetime | None) -> bool:
-        """Whether the booking left its unpaid states in time."""
-        if expires_at is None:
-            return True
-        try:
-            await workflow.wait_condition(
-                lambda: self._now.status not in UNPAID, timeout=_from_now(expires_at), timeout_summary="hold expires"
-            )
-        except TimeoutError:
-            return False
+    async def _settled_in_time(self) -> bool:
+        """Whether the booking left its unpaid states before its hold, which may be extended, ran out."""
+        while self._now.status in UNPAID and (until := self._now.expires_at):
+            try:
+                await workflow.wait_condition(
+                    lambda: self._now.status not in UNPAID or self._now.expires_at != until,
+                    timeout=_from_now(until),
+                    timeout_summary="hold expires",
+                )
+            except TimeoutError:
+                await workflow.wait_condition(lambda: not self._extending)  # it may have been extended by then
+                if self._now.expires_at == until:
+                    return False
         return True
 
     async def _expire(self) -> None:
@@ -193,18 +225,30 @@ class BookingWorkflow:
 
     async def _until_the_visit_is_due(self) -> None:
         while self._is(Status.CONFIRMED):
-            starts_at = self._now.starts_at
+            starts_at, remind_at = self._now.starts_at, self._now.remind_at
+            until = min(starts_at, remind_at or starts_at)
             try:
                 await workflow.wait_condition(
                     lambda: not self._is(Status.CONFIRMED) or self._now.starts_at != starts_at,  # noqa: B023 - of this round
-                    timeout=_from_now(starts_at),
-                    timeout_summary="visit is due",
+                    timeout=_from_now(until),
+                    timeout_summary="visit is due" if until == starts_at else "reminder",
                 )
             except TimeoutError:
                 await workflow.wait_condition(workflow.all_handlers_finished)  # one of them may have moved it
-                if self._now.starts_at == starts_at:
+                if self._now.starts_at != starts_at:
+                    continue
+                if until == starts_at:
                     self._show("The visit is due")
                     return
+                await self._remind(until)
+
+    async def _remind(self, moment: datetime) -> None:
+        """Have the patient reminded, by what the row says then."""
+        async with self._one_at_a_time:
+            if self._is(Status.CONFIRMED) and self._now.remind_at == moment:
+                self._booking = await workflow.execute_local_activity_method(
+                    BookingActivities.remind, args=[self._now.id, moment], **WRITE.options()
+                )
 
     @property
     def _now(self) -> Booking:

@@ -1,7 +1,7 @@
 """Bookings: their states, the commands that move them and the facts that follow."""
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
@@ -52,6 +52,7 @@ class Action(StrEnum):
     """What a person may do with a booking now."""
 
     PAY = "pay"
+    EXTEND_HOLD = "extend_hold"
     CANCEL = "cancel"
     RESCHEDULE = "reschedule"
 
@@ -86,6 +87,7 @@ class Booking(Message):
     )
     payment: PaymentRef | None = None
     money_until: Instant | None = Field(default=None, description="until when a gateway may still capture its fee")
+    remind_at: Instant | None = Field(default=None, description="when its patient is to be reminded next")
     version: int
     created_at: Instant
 
@@ -103,7 +105,7 @@ class Booking(Message):
             self.check_cancellable(now)
         except InvalidState:
             return []
-        pays = [Action.PAY] if role in PAYERS and self.is_payable(now) else []
+        pays = [Action.PAY, Action.EXTEND_HOLD] if role in PAYERS and self.is_payable(now) else []
         cancels = [Action.CANCEL] if role in CANCELLERS else []
         return [*pays, *cancels, *([Action.RESCHEDULE] if role in MOVERS else [])]
 
@@ -191,12 +193,29 @@ class MoveBooking(Message):
     actor: Actor
 
 
+class ExtendHold(Message):
+    """Keep a time for longer while its patient pays."""
+
+    operation_id: UUID
+    booking_id: UUID
+    actor: Actor
+
+
 class HoldLimits(Message):
-    """How much unpaid time one patient may keep from others."""
+    """How much unpaid time one patient may keep from others. `most_seconds` is of one hold, all extensions included."""
 
     unpaid: int
     expired: int
     seconds: int
+    most_seconds: int = 1800
+
+    def extended(self, booking: Booking, now: datetime) -> datetime:
+        """When a hold that is extended now ends. Raises HoldExpired, InvalidState."""
+        booking.check_payable(now)
+        until = min(now + timedelta(seconds=self.seconds), booking.created_at + timedelta(seconds=self.most_seconds))
+        if booking.expires_at is None or until <= booking.expires_at:
+            raise InvalidState("This time is held for as long as it can be; pay for it, or cancel it.")
+        return until
 
     def check(self, unpaid: int, expired_today: int) -> None:
         """Raises TooManyHolds."""
@@ -213,6 +232,15 @@ class BookingHeld(Event):
     doctor_id: UUID
     patient_id: UUID
     starts_at: Instant
+    expires_at: Instant
+
+
+class HoldExtended(Event):
+    """A time is kept from others for longer while the patient pays."""
+
+    type: ClassVar[str] = "booking.hold_extended"
+    doctor_id: UUID
+    patient_id: UUID
     expires_at: Instant
 
 

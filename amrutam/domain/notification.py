@@ -23,6 +23,7 @@ from amrutam.domain.common import Instant, Message, Role
 from amrutam.domain.email_change import EmailChanged, EmailChangeRequested, NewEmailOffered, OwnEmailWanted
 from amrutam.domain.mfa import MfaDisabled, MfaEnabled, RecoveryCodesReplaced, RecoveryCodeUsed
 from amrutam.domain.passwords import PasswordChanged, PasswordResetRequested
+from amrutam.domain.reminders import ReminderDue
 from amrutam.domain.reviews import ReviewRejected
 from amrutam.domain.sessions import SessionOpenedOnNewDevice
 from amrutam.domain.staff import StaffInvited
@@ -65,6 +66,7 @@ class Template(StrEnum):
     PRACTICE_SUSPENDED = "practice_suspended"
     PRACTICE_RESUMED = "practice_resumed"
     BOOKING_CONFIRMED = "booking_confirmed"
+    BOOKING_REMINDER = "booking_reminder"
     BOOKING_MOVED = "booking_moved"
     BOOKING_CANCELLED = "booking_cancelled"
     BOOKING_CALLED_OFF = "booking_called_off"
@@ -77,7 +79,7 @@ class SendMail(Message):
 
     `user_id` is the invitation's id where the person has no account yet. `to_doctor`: of the two mails that an event of
     a booking asks for, the doctor's; it goes `beside` the patient's. `starts_at` is when the visit is to be, as the
-    event has it, and `was_at` when it was to be before.
+    event has it, and `was_at` when it was to be before. `minutes`: how long before it a reminder is sent.
     """
 
     event_id: UUID
@@ -93,6 +95,7 @@ class SendMail(Message):
     to_doctor: bool = False
     starts_at: Instant | None = None
     was_at: Instant | None = None
+    minutes: int | None = None
     beside: list["SendMail"] = Field(default_factory=list["SendMail"])
 
     @property
@@ -108,6 +111,9 @@ class SendMail(Message):
     def is_news_of(self, booking: Booking, now: datetime) -> bool:
         """Whether what the mail says of the booking still holds. What has changed since has a mail of its own."""
         match self.template:
+            case Template.BOOKING_REMINDER:  # else it is off, or for another time
+                stands = booking.status is Status.CONFIRMED and booking.starts_at == self.starts_at
+                return stands and now < booking.starts_at
             case Template.BOOKING_CONFIRMED | Template.BOOKING_MOVED:
                 is_as_told = booking.status is Status.CONFIRMED and booking.starts_at == self.starts_at
                 return is_as_told and now < booking.ends_at
@@ -167,6 +173,7 @@ _OF_BOOKINGS: Mapping[str, tuple[Template, Template | None]] = {
     BookingConfirmed.type: (Template.BOOKING_CONFIRMED, Template.BOOKING_CONFIRMED),
     BookingMoved.type: (Template.BOOKING_MOVED, Template.BOOKING_MOVED),
     BookingCancelled.type: (Template.BOOKING_CALLED_OFF, Template.BOOKING_CANCELLED),
+    ReminderDue.type: (Template.BOOKING_REMINDER, None),
     MoveOffered.type: (Template.BOOKING_MOVE_OFFERED, None),
     MoveWithdrawn.type: (Template.BOOKING_MOVE_WITHDRAWN, None),
 }
@@ -198,7 +205,7 @@ def _of_booking(event_id: UUID, event_type: str, booking_id: UUID, given: Mappin
     to_patient, to_doctor = _OF_BOOKINGS[event_type]
     by = given.get("by")
     common = {"event_id": event_id, "booking_id": booking_id}
-    common |= {name: given[name] for name in ("starts_at", "was_at") if name in given}
+    common |= {name: given[name] for name in ("starts_at", "was_at", "minutes") if name in given}
     mails: list[SendMail] = []
     if by is None or by in _TOLD_TO_PATIENT:
         who = {"template": to_patient, "user_id": given["patient_id"]}

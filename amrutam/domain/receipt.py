@@ -119,7 +119,7 @@ class PaidBack(Message):
 class Receipt(Message):
     """Everything that a receipt says. The same receipt is the same paper."""
 
-    number: str = Field(pattern=r"^AMR-[0-9]{4}-[0-9]{2}/[0-9]{6,9}$", examples=["AMR-2026-27/000123"])
+    number: str = Field(pattern=r"^AMR-[0-9]{4}/[0-9]{6,7}$", examples=["AMR-2627/000123"])
     issued_at: Instant
     seller: Seller
     buyer_name: Line
@@ -150,14 +150,16 @@ class Receipt(Message):
             raise ValueError("the totals should be the sums of the lines")
         if self.refunded > self.totals.total:
             raise ValueError("no more should go back than was paid")
-        if not self.number.startswith(f"AMR-{financial_year(self.issued_at)}/"):
+        if not self.number.startswith(receipt_number(self.issued_at, 0)[:9]):
             raise ValueError("the number should be of the financial year in which the receipt is issued")
         return self
 
 
 def receipt_number(issued_at: datetime, serial: int) -> str:
-    """The number of the receipt that is the `serial`th of its financial year, as in AMR-2026-27/000123."""
-    return f"AMR-{financial_year(issued_at)}/{serial:06}"
+    """The number of the receipt that is the `serial`th of its financial year, as in AMR-2627/000123: the rules of GST
+    allow sixteen characters.
+    """
+    return f"AMR-{financial_year(issued_at)[2:].replace('-', '')}/{serial:06}"
 
 
 def financial_year(moment: datetime) -> str:

@@ -84,6 +84,8 @@ class Demo:
             "DOCUMENTS_URL": folders.documents.as_uri(),
             "PUBLIC_URL": self.url,
             "RATE_LIMIT_FACTOR": str(RATE_LIMIT_FACTOR),
+            "SELLER_NAME": "Amrutam Demo Clinic",
+            "SELLER_ADDRESS": "12 MG Road; Bengaluru, Karnataka 560001",
         }
         fixed = {
             "AMRUTAM_MODE": "demo",

@@ -19,6 +19,9 @@ FREE_PORTS = range(20_000, 32_000)
 SHARE = "AMRUTAM_FREE_PORTS"
 
 
+_given = set[int]()
+
+
 @dataclass(frozen=True)
 class Ports:
     """The port of each server; 0 takes a free one."""
@@ -55,12 +58,17 @@ def share_of_free_ports(number: int, of: int) -> str:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens. Raises StackError when none is found."""
+    """A port of 127.0.0.1 on which nobody listens, and that this process was not given before.
+
+    Whoever was given one may not listen yet: a Temporal server takes eight before it begins. Raises StackError when
+    none is found.
+    """
     share = os.environ.get(SHARE) or share_of_free_ports(0, of=1)
     first, _, last = share.partition("-")
     candidates = range(int(first), int(last) + 1)
-    for port in random.sample(candidates, k=min(500, len(candidates))):
-        if is_free(port):
+    for port in random.sample(candidates, k=len(candidates)):
+        if port not in _given and is_free(port):
+            _given.add(port)
             return port
     raise StackError(f"No free port was found in {share} on 127.0.0.1.")
 

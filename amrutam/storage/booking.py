@@ -75,6 +75,19 @@ async def await_payment(db: Connection, booking_id: UUID, payment_id: UUID) -> N
     )  # fmt: skip
 
 
+async def extend(db: Connection, booking_id: UUID, expires_at: datetime) -> None:
+    """It is held until then, and can be paid for as long."""
+    await db.execute(
+        "UPDATE bookings SET expires_at = $2, version = version + 1, updated_at = now() WHERE id = $1",
+        booking_id, expires_at,
+    )  # fmt: skip
+    await db.execute(
+        """UPDATE payments SET captures_until = captures_until + ($2 - expires_at), expires_at = $2, updated_at = now()
+           WHERE booking_id = $1 AND status = 'requires_action'""",
+        booking_id, expires_at,
+    )  # fmt: skip
+
+
 async def confirm(db: Connection, booking_id: UUID) -> None:
     """It is paid for: doctor and patient will meet."""
     await db.execute(
@@ -118,11 +131,20 @@ async def call_off(db: Connection, command: CallOff) -> None:
 async def move(db: Connection, booking_id: UUID, starts_at: datetime, ends_at: datetime) -> None:
     """The booking is for another time, and nobody is asked to move it any more."""
     await db.execute(
-        """UPDATE bookings SET starts_at = $2, ends_at = $3, move_by = NULL, move_for = NULL,
+        """UPDATE bookings SET starts_at = $2, ends_at = $3, move_by = NULL, move_for = NULL, reminded_at = NULL,
                   version = version + 1, updated_at = now()
            WHERE id = $1""",
         booking_id, starts_at, ends_at,
     )  # fmt: skip
+
+
+async def remind(db: Connection, booking_id: UUID, moment: datetime) -> bool:
+    """Note that its patient is reminded, at this moment or later; false where that was done."""
+    done = await db.execute(
+        "UPDATE bookings SET reminded_at = $2 WHERE id = $1 AND (reminded_at IS NULL OR reminded_at < $2)",
+        booking_id, moment,
+    )  # fmt: skip
+    return done == "UPDATE 1"
 
 
 async def ask_to_move(db: Connection, booking_id: UUID, answer_by: datetime, exception_id: UUID) -> None:

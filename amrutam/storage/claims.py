@@ -99,6 +99,14 @@ async def of_resource(db: Connection, resource_id: UUID, within: Span) -> list[S
     return [Span(row["starts_at"], row["ends_at"]) for row in rows]
 
 
+async def extend(db: Connection, booking_id: UUID, expires_at: datetime) -> bool:
+    """Hold a booking's times until then; false where one of its claims has run out: the caller must roll back."""
+    done = await db.execute(
+        "UPDATE claims SET expires_at = $2 WHERE booking_id = $1 AND expires_at > now()", booking_id, expires_at
+    )
+    return done == "UPDATE 2"
+
+
 async def confirm(db: Connection, booking_id: UUID) -> bool:
     """Hold a booking's times for good; false, and nothing changed, where one of its claims has run out."""
     done = await db.execute(

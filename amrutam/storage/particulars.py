@@ -13,7 +13,7 @@ from amrutam.domain.common import Role
 from amrutam.domain.errors import NotFound
 from amrutam.domain.notification import SendMail, Template
 from amrutam.domain.wallclock import wall_clock
-from amrutam.storage import availability, reviews, sessions
+from amrutam.storage import availability, notifications, reviews, sessions
 from amrutam.storage import booking as bookings
 from amrutam.storage import verification as verifications
 from amrutam.storage.auth import Recipient
@@ -104,6 +104,8 @@ async def _booking(db: Connection, message: SendMail, booking_id: UUID, person: 
     booking = await bookings.find(db, booking_id)
     if booking is None or not message.is_news_of(booking, datetime.now(UTC)):
         return None
+    if message.minutes is not None and not await _wants_reminder(db, message.user_id, message.minutes):
+        return None
     is_for_calendar = message.template in _FOR_CALENDARS and booking.confirmed_at is not None
     values: dict[str, str] = {
         "side": Role.DOCTOR if message.to_doctor else Role.PATIENT,
@@ -119,6 +121,11 @@ async def _booking(db: Connection, message: SendMail, booking_id: UUID, person: 
         values["move_by"] = wall_clock(booking.move_by, person.time_zone)
         values["times"] = "\n".join(f"- {wall_clock(each, person.time_zone)}" for each in free)
     return Particulars(values, booking if is_for_calendar else None)
+
+
+async def _wants_reminder(db: Connection, user_id: UUID, minutes: int) -> bool:
+    said = (await notifications.wanted(db, user_id)).reminder_minutes
+    return said is None or minutes in said
 
 
 async def _next_free(db: Connection, booking: Booking) -> list[datetime]:

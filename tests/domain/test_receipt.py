@@ -92,14 +92,14 @@ def test_no_more_goes_back_than_was_paid() -> None:
 )
 def test_a_financial_year_begins_in_april_in_india(moment: datetime, year: str) -> None:
     assert financial_year(moment) == year
-    assert receipt_number(moment, 123) == f"AMR-{year}/000123"
+    assert receipt_number(moment, 123) == f"AMR-{year[2:4]}{year[5:]}/000123"
 
 
 def test_a_number_is_of_the_year_in_which_the_receipt_is_issued() -> None:
     with pytest.raises(ValidationError, match="financial year"):
-        a_receipt(number="AMR-2025-26/000123")
+        a_receipt(number="AMR-2526/000123")
     with pytest.raises(ValidationError):
-        a_receipt(number="AMR-2026-27/12")
+        a_receipt(number="AMR-2627/12")
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ async def test_confirmed_until_due(
 ) -> None:
     workflow_id = f"booking/{(await _booked(api, await make_patient(), await make_doctor()))['id']}"
     await TimeSkipper(temporal).fast_forward(temporal.get_workflow_handle(workflow_id), AFTER_THE_VISIT)
-    await _keep("booking_confirmed_until_due", temporal, workflow_id)
+    await _keep("booking_reminded_until_due", temporal, workflow_id)
 
 
 async def test_held_then_expired(
@@ -119,6 +119,18 @@ async def test_awaited_in_vain(
     await TimeSkipper(temporal).fast_forward(temporal.get_workflow_handle(workflow_id), AFTER_THE_LAST_CAPTURE)
     await _keep("booking_not_paid", temporal, workflow_id)
     await temporal.get_workflow_handle(f"payment/{payment_id}").terminate("the recording is over")
+
+
+async def test_extended_then_expired(
+    api: httpx.AsyncClient, make_patient: MakePatient, make_doctor: MakeDoctor, temporal: Client
+) -> None:
+    patient, doctor = await make_patient(), await make_doctor(fee=paying.FEE)
+    booking = await paying.held(api, patient, doctor)
+    path = f"/v1/bookings/{booking['id']}/extend-hold"
+    assert (await api.post(path, json={}, headers=patient.writing())).status_code == 200
+    workflow_id = f"booking/{booking['id']}"
+    await TimeSkipper(temporal).fast_forward(temporal.get_workflow_handle(workflow_id), AFTER_THE_HOLD)
+    await _keep("booking_extended_then_expired", temporal, workflow_id)
 
 
 async def test_payments_swept(temporal: Client, system: System) -> None:

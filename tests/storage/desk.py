@@ -7,7 +7,7 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
-from activities.booking import BookingActivities
+from activities.booking import BookingActivities, Rules
 from amrutam.crypto import OPERATIONS, Keyring
 from amrutam.domain.audit import Actor
 from amrutam.domain.booking import Booking, CancelBooking, ClaimTime, HoldLimits, MoveBooking
@@ -38,7 +38,9 @@ class Desk:
     def __init__(self, db: Database, redis: Redis, keyring: Keyring, now: Callable[[], datetime]) -> None:
         self._db, self._keys = db, keyring.master.sealing(OPERATIONS)
         limits = HoldLimits(unpaid=3, expired=5, seconds=600)
-        self.steps = BookingActivities(db, _NoLock(redis), Cache(redis, Nodes(db, [])), self._keys, limits, RULES, now)
+        self.steps = BookingActivities(
+            db, _NoLock(redis), Cache(redis, Nodes(db, [])), self._keys, limits, Rules(RULES, [1440, 60, 10], 0), now
+        )
         self._live: dict[UUID, UUID] = {}
 
     async def book(self, patient_id: UUID, doctor_id: UUID, starts_at: datetime, mode: Mode = Mode.VIDEO) -> Booking:

@@ -112,6 +112,11 @@ async def _payment(world: World, role: Role) -> Thing:
     return Thing(booking["payment"]["id"], owner, {"amount": 100, "reason": "The connection was bad."})
 
 
+async def _paid(world: World, role: Role) -> Thing:
+    patient, doctor = await world.one(role), await world.people.doctor(fee=paying.FEE)
+    return Thing((await paying.confirmed(world.api, world.environment, patient, doctor))["id"], patient)
+
+
 async def _proposed(world: World, role: Role) -> Thing:
     paid, colleague = await _payment(world, role), await world.one(Role.SUPPORT)
     said = {**(paid.body or {}), "amount": paying.FEE}
@@ -173,7 +178,9 @@ NAMED: Mapping[str, Rule] = {
     "GET /v1/bookings/{id}": _BOOKING,
     "GET /v1/bookings/{id}/calendar.ics": Rule(_booking),
     "GET /v1/bookings/{id}/cancel-quote": _BOOKING,
+    "GET /v1/bookings/{id}/receipt.pdf": Rule(_paid),
     "POST /v1/bookings/{id}/pay": Rule(_held),
+    "POST /v1/bookings/{id}/extend-hold": Rule(_held),
     "GET /v1/payments/{id}": Rule(_payment, everybodys=frozenset({Role.SUPPORT})),
     "POST /v1/payments/{id}/refunds": Rule(_payment, everybodys=frozenset({Role.SUPPORT})),
     "POST /v1/payments/{id}/refunds/{refund_id}/approve": Rule(_proposed, everybodys=frozenset({Role.SUPPORT})),

@@ -50,7 +50,7 @@ async def test_a_held_time_is_paid_for_and_then_confirmed(
     api: httpx.AsyncClient, environment: Mapping[str, str], patient: Person, doctor: Person, db: Database
 ) -> None:
     booking = await held(api, patient, doctor)
-    assert booking["actions"] == ["pay", "cancel", "reschedule"]
+    assert booking["actions"] == ["pay", "extend_hold", "cancel", "reschedule"]
     answer = await pay(api, patient, booking["id"])
     checkout = answer.json()
     assert answer.status_code == 201, answer.text

@@ -12,8 +12,10 @@ from amrutam.storage import payment as storage
 from amrutam.storage.pool import Connection
 from web import idempotency
 from web.context import Answer, Call
-from web.payment import RefundView, payments, shown
-from web.routing import Idempotency
+from web.payment import RefundView, shown
+from web.routing import Feature, Idempotency
+
+refunds = Feature("refunds")
 
 
 class RefundRequest(Message):
@@ -23,7 +25,7 @@ class RefundRequest(Message):
     reason: Line = Field(max_length=200, description="why, for whoever is to agree; no word of the patient's health")
 
 
-@payments.route(
+@refunds.route(
     "POST",
     "/v1/payments/{id}/refunds",
     allow=[Role.SUPPORT],
@@ -55,7 +57,7 @@ async def refund(call: Call, id: UUID, command: RefundRequest) -> Answer:
     return Answer(RefundView.model_validate_json(await idempotency.once(call, propose)), 201)
 
 
-@payments.route(
+@refunds.route(
     "POST",
     "/v1/payments/{id}/refunds/{refund_id}/approve",
     allow=[Role.SUPPORT],
