@@ -31,8 +31,9 @@ from amrutam.domain.booking import (
 )
 from amrutam.domain.calling_off import CallOff, Cause
 from amrutam.domain.cancel_day import MoveOffered, OfferMove
+from amrutam.domain.common import Role
 from amrutam.domain.errors import DoctorUnavailable, DomainError, HoldExpired, NotFound
-from amrutam.domain.payment import RefundRules
+from amrutam.domain.payment import PaymentNoticed, PaymentStatus, RefundRules
 from amrutam.domain.reminders import LATE, ReminderDue, next_reminder
 from amrutam.ids import first_id_at
 from amrutam.storage import audit, availability, claims, events
@@ -132,7 +133,7 @@ class BookingActivities:
         async with self._db.transaction() as db:
             booking = await bookings.lock(db, booking_id)
             minutes = int((booking.starts_at - moment).total_seconds() // 60)
-            stands = booking.status is Status.CONFIRMED and minutes in self._reminders
+            stands = booking.status is Status.CONFIRMED and booking.move_by is None and minutes in self._reminders
             if stands and self._now() - moment < LATE and await bookings.remind(db, booking_id, moment):
                 due = ReminderDue(
                     subject=booking.id,
@@ -156,6 +157,8 @@ class BookingActivities:
         try:
             async with db.transaction():
                 slot = doctor.slot_at(booking.starts_at, booking.mode, now=self._now())
+                if slot.ends_at != booking.ends_at:  # the doctor's slots are of another length by now
+                    return False
                 await claims.release(db, booking.id)
                 wanted = {
                     booking.doctor_id: claimed_span(doctor.availability, slot),
@@ -174,7 +177,7 @@ class BookingActivities:
             before = await bookings.lock(db, command.booking_id)
             check_transition(before.status, Status.CANCELLED)
             await bookings.cancel(db, command)
-            booking = await self._let_go(db, before.id)
+            booking = await self._let_go(db, before.id, before.cancelled_as(command.actor.role))
             await audit.append(db, command.actor, "booking.cancel", booking.id, patient_id=booking.patient_id)
             return booking
 
@@ -277,7 +280,7 @@ class BookingActivities:
         doctor = await availability.for_booking(db, claim.doctor_id, claim.starts_at)
         slot = doctor.slot_at(claim.starts_at, claim.mode, now=now)
         fee = fee_for(doctor.fees, claim.mode)
-        expires_at = await self._hold_until(db, claim.patient_id, now) if fee.amount else None
+        expires_at = min(await self._hold_until(db, claim.patient_id, now), slot.starts_at) if fee.amount else None
         wanted = {
             claim.doctor_id: claimed_span(doctor.availability, slot),
             claim.patient_id: Span(slot.starts_at, slot.ends_at),
@@ -307,7 +310,10 @@ class BookingActivities:
             before.patient_id: Span(slot.starts_at, slot.ends_at),
         }
         check_free(before, await claims.move(db, before.id, wanted))
-        await bookings.move(db, before.id, slot.starts_at, slot.ends_at)
+        is_late = before.move_by is None and self._refunds.is_late(before.starts_at, now)
+        await bookings.move(
+            db, before.id, slot.starts_at, slot.ends_at, before.notice_from if is_late else before.refund_from
+        )
         booking = await bookings.lock(db, before.id)
         moved = BookingMoved(
             subject=booking.id,
@@ -326,13 +332,15 @@ class BookingActivities:
         self._limits.check(*await bookings.unpaid_and_expired(db, patient_id, since))
         return now + timedelta(seconds=self._limits.seconds)
 
-    async def _let_go(self, db: Connection, booking_id: UUID) -> Booking:
-        """Free the times of a booking that has just ended and tell the fact."""
+    async def _let_go(self, db: Connection, booking_id: UUID, by: Role | None = None) -> Booking:
+        """Free the times of a booking that has just ended, tell the fact, and release its money, as cancelled `by`."""
         await claims.release(db, booking_id)
         booking = await bookings.lock(db, booking_id)
         await events.append(db, fact(booking))
         if booking.cancellation:
-            await paid.release(db, booking, booking.cancellation.by, self._refunds, self._now())
+            await paid.release(db, booking, by or booking.cancellation.by, self._refunds, self._now())
+        if booking.payment and booking.payment.status is PaymentStatus.REQUIRES_ACTION:
+            await events.append(db, PaymentNoticed(subject=booking.payment.id))  # its checkout is to be closed
         return await bookings.lock(db, booking_id)
 
     async def _tell(self, booking: Booking, told: str | None = None) -> None:

@@ -20,6 +20,7 @@ from amrutam.storage import (
     operations,
     partitions,
     passwords,
+    payment,
     sessions,
 )
 from amrutam.storage.pool import Connection, Database
@@ -49,6 +50,7 @@ class MaintenanceActivities:
         self._lifetimes: dict[str, tuple[Removal, timedelta]] = {
             "claims": (claims.forget_before, timedelta(hours=settings.keep_claims_hours)),
             "operations": (operations.forget_before, timedelta(days=settings.keep_operations_days)),
+            "webhooks": (payment.forget_webhooks_before, timedelta(days=settings.keep_webhooks_days)),
             "sessions": (sessions.forget_before, timedelta(days=settings.keep_sessions_days)),
             "known_devices": (sessions.forget_devices_before, timedelta(days=settings.keep_devices_days)),
             "factor_challenges": (mfa.forget_challenges_before, timedelta(days=settings.keep_sessions_days)),

@@ -28,7 +28,7 @@ async def decide(db: Connection, booking: Booking, retake: Retake, tax_permille:
             await payments.return_(db, payment, charge, Cause.AMOUNT)
         elif confirmed or booking.status is Status.CONFIRMED:
             await payments.return_(db, payment, charge, Cause.DUPLICATE)
-        elif await _is_to_be_had(db, booking, retake):
+        elif now < booking.starts_at and await _is_to_be_had(db, booking, retake):
             await bookings.confirm(db, booking.id)
             await payments.apply(db, payment, charge)
             await receipts.issue(db, booking, charge, tax_permille, now)
@@ -60,7 +60,7 @@ async def release(db: Connection, booking: Booking, by: Role, rules: RefundRules
             case "applied":
                 left = await ledger.balance(db, payment.id, Account.VISIT)  # less what support gave back before
                 paid = charge.amount.model_copy(update={"amount": left})
-                await payments.release(db, payment, charge, rules.quote(paid, by, booking.starts_at, now))
+                await payments.release(db, payment, charge, rules.quote(paid, by, booking.notice_from, now))
             case None:
                 await payments.return_(db, payment, charge, Cause.CANCELLED)
             case _:

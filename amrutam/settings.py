@@ -166,6 +166,7 @@ class Settings(BaseSettings):
 
     keep_claims_hours: int = Field(24, ge=1, description="how long a past claim is kept")
     keep_operations_days: int = Field(7, ge=1, description="how long an idempotency record is kept")
+    keep_webhooks_days: int = Field(14, ge=1, description="how long what a gateway told is kept, sealed")
     keep_sessions_days: int = Field(30, ge=1, description="how long an ended session is kept")
     keep_devices_days: int = Field(365, ge=1, description="how long a device is known that nobody signs in on")
 

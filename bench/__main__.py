@@ -18,7 +18,7 @@ from amrutam.stack.applications import CHECKOUT
 from amrutam.stack.console import Console
 from amrutam.stack.errors import StackError
 from amrutam.storage.pool import Database
-from bench import access, bookings, growth, reads, soak
+from bench import access, bookings, growth, payments, reads, soak
 from bench.people import People
 from bench.plan import FULL, QUICK, Plan
 from bench.report import Report, Row
@@ -29,7 +29,7 @@ DIRECTORY, SYSTEM = "directory", "system"
 
 
 async def measure(plan: Plan, report: Report, console: Console) -> None:
-    """Reads, access and bookings, on a system of its own. Raises StackError, TimeoutError."""
+    """Reads, access, bookings and payments, on a system of its own. Raises StackError, TimeoutError."""
     async with asyncio.timeout(plan.limit_seconds), _ready(console) as (system, db):
         people, at_rest = People(system, db), memory(system)
         console.say("Reads")
@@ -38,6 +38,8 @@ async def measure(plan: Plan, report: Report, console: Console) -> None:
         await access.measure(system, people, plan, report)
         console.say("Bookings")
         await bookings.measure(system, people, plan, report)
+        console.say("Payments")
+        await payments.measure(system, people, plan, report)
         await _add_memory(system, at_rest, report)
 
 

@@ -93,14 +93,14 @@ class People:
             await auth.mark_verified(db, user_id, password_hash)
         return f"{user_id.hex}@{DOMAIN}"
 
-    async def doctor(self, start: str, end: str, slot_minutes: int) -> UUID:
-        """A verified doctor without a fee, for video, with the same hours on each day, in UTC."""
+    async def doctor(self, start: str, end: str, slot_minutes: int, fee: int = 0) -> UUID:
+        """A verified doctor for video, without a fee unless told otherwise, with the same hours each day, in UTC."""
         user_id = await self._user(Role.DOCTOR)
         profile = EditDoctor(
             full_name="Dr Meera Iyer",
             specialties=[Specialty.DERMATOLOGY],
             languages=[Language.ENGLISH],
-            fees={Mode.VIDEO: Money(amount=0, currency="INR")},
+            fees={Mode.VIDEO: Money(amount=fee, currency="INR")},
         )
         rules = [{"weekday": day, "start": start, "end": end, "modes": ["video"]} for day in WEEK]
         hours = Availability.model_validate({"time_zone": "UTC", "slot_minutes": slot_minutes, "rules": rules})
@@ -121,9 +121,9 @@ class People:
             await db.execute("ANALYZE users, doctors, calendars")
         return copies
 
-    async def wishes(self, doctors: int, days: int = 1) -> Iterator[Wish]:
+    async def wishes(self, doctors: int, days: int = 1, fee: int = 0) -> Iterator[Wish]:
         """Distinct slots of so many doctors and days, in a mixed order; nobody is asked to be in two places."""
-        ids = [await self.doctor("00:00", "00:00", 15) for _ in range(doctors)]
+        ids = [await self.doctor("00:00", "00:00", 15, fee) for _ in range(doctors)]
         tokens = [await self.patient() for _ in range(doctors * 5)]
         day = (datetime.now(UTC) + AHEAD).replace(hour=0, minute=0, second=0, microsecond=0)
         places = list(product(range(doctors), range(96 * days)))

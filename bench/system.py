@@ -14,6 +14,7 @@ from amrutam.stack.applications import CHECKOUT, STEPS, Api, Demo, Worker, run_s
 from amrutam.stack.console import Console
 from amrutam.stack.ports import LOOPBACK, Ports, free_port, is_open
 from amrutam.stack.process import Process, Program
+from amrutam.stack.sandbox import Sandbox
 from amrutam.stack.servers import Servers, scratch_folder
 from amrutam.storage.pool import Database
 from amrutam.temporal import connect
@@ -33,6 +34,8 @@ class System:
 
     servers: Servers
     api_port: int
+    sandbox_port: int
+    sandbox_key: str
     limits_port: int
     unguarded_port: int
     settings: Settings
@@ -52,8 +55,11 @@ async def running(console: Console) -> AsyncGenerator[System]:
         await servers.start()
         demo = Demo(LOOPBACK, free_port(), free_port(), free_port())
         environment = demo.environment(servers.folders, servers.endpoints)
+        sandbox = Sandbox.of(servers.folders, demo, {**environment, Sandbox.port_variable: str(free_port())})
+        environment |= sandbox.environment()
         for step in STEPS:
             await run_step(step, servers.folders, environment)
+        await servers.add(sandbox)
         await servers.add(Worker(servers.folders, demo, environment))
         await servers.add(Api(servers.folders, demo, environment))
         async with _owner(environment) as owner, _limits(servers, environment) as (ports, bare_worker):
@@ -61,7 +67,10 @@ async def running(console: Console) -> AsyncGenerator[System]:
             keyring = Keyring.load(settings.amrutam_keyring)
             plain = await Client.connect(settings.temporal_address, namespace=settings.temporal_namespace)
             sealed = await connect(settings, keyring)
-            yield System(servers, demo.port, *ports, settings, keyring, owner, sealed, plain, bare_worker)
+            key = environment["PAYMENT_SANDBOX_KEY"]
+            yield System(
+                servers, demo.port, sandbox.port, key, *ports, settings, keyring, owner, sealed, plain, bare_worker
+            )
     finally:
         await servers.remove()
 

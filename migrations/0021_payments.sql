@@ -80,7 +80,7 @@ CREATE TABLE webhooks (
     PRIMARY KEY (gateway, event_id)
 );
 CREATE INDEX webhooks_by_age ON webhooks (received_at);
-COMMENT ON COLUMN webhooks.body IS 'sealed';
+COMMENT ON COLUMN webhooks.body IS 'sealed; kept for some days, to be shown to the gateway';
 
 -- A movement is written once for what caused it, and its entries add up to nothing.
 CREATE TABLE ledger_movements (
@@ -123,3 +123,6 @@ COMMENT ON COLUMN bookings.payment_id IS 'the payment that was asked for last, o
 GRANT SELECT, INSERT ON ledger_movements, ledger_entries TO amrutam_app;
 GRANT SELECT, INSERT, UPDATE ON payments, charges, refunds TO amrutam_app;
 GRANT SELECT, INSERT, DELETE ON webhooks TO amrutam_app;
+
+-- Nothing that was told before is about a payment: its consumer begins here.
+INSERT INTO watermarks (consumer, xid) VALUES ('payments', pg_snapshot_xmin(pg_current_snapshot()));

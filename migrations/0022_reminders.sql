@@ -1,6 +1,7 @@
 -- When a patient was reminded last, and of what each person wants to be reminded.
 
-ALTER TABLE bookings ADD COLUMN reminded_at timestamptz;
+ALTER TABLE bookings ADD COLUMN reminded_at timestamptz, ADD COLUMN refund_from timestamptz;
+COMMENT ON COLUMN bookings.refund_from IS 'the earliest time that its patient left by a late move; what a cancellation gives back counts from there';
 COMMENT ON COLUMN bookings.reminded_at IS 'the moment of the last reminder of this time; a move forgets it';
 
 CREATE TABLE notification_preferences (

@@ -18,6 +18,7 @@ from amrutam.stack.applications import CHECKOUT
 from amrutam.storage.pool import Database
 from amrutam.temporal import PAYMENTS_QUEUE
 from tests.people import Person
+from tests.polling import until
 from tests.web.paying import FEE, at_sandbox, confirmed, held, pay, reaches
 
 MakePatient = Callable[[], Awaitable[Person]]
@@ -41,9 +42,22 @@ async def booking(api: httpx.AsyncClient, make_patient: MakePatient, make_doctor
     return {"patient": patient, "id": made["id"], "checkout": (await pay(api, patient, made["id"])).json()}
 
 
+async def _has_looked(temporal: Client, payment_id: str, times: int) -> None:
+    """Once after the checkout was opened, and once when the gateway told of its order: then nothing else is told."""
+    handle = temporal.get_workflow_handle(f"payment/{payment_id}")
+
+    async def looked() -> bool:
+        events = (await handle.fetch_history()).events
+        done = [each for each in events if each.HasField("activity_task_completed_event_attributes")]
+        return len(done) > times
+
+    assert await until(looked)
+
+
 async def test_what_nobody_told_of_is_named_and_found_by_a_sweep(
     api: httpx.AsyncClient, environment: Mapping[str, str], booking: dict[str, Any], temporal: Client
 ) -> None:
+    await _has_looked(temporal, booking["checkout"]["payment_id"], times=2)
     await at_sandbox(environment, booking["checkout"]["checkout_url"], webhooks="never")
     status, said = await _reconciled(environment)
     assert status == 1

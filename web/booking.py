@@ -13,6 +13,7 @@ from amrutam.domain.booking import CANCELLERS, MOVERS, Booking, Status
 from amrutam.domain.common import Instant, Role
 from amrutam.domain.wallclock import CalendarDate
 from amrutam.storage import audit, operations
+from amrutam.storage import auth as accounts
 from amrutam.storage import booking as bookings_storage
 from amrutam.storage.booking import Filters
 from amrutam.storage.operations import Operation
@@ -43,8 +44,8 @@ class BookingQuery(paging.Page):
 @bookings.route(
     "POST",
     "/v1/bookings",
-    allow=[Role.PATIENT],
-    owns="the caller books for themselves",
+    allow=[Role.PATIENT, Role.SUPPORT],
+    owns="the caller books for themselves, support for a patient",
     answers={201: BookingView, 202: Pending},
     errors=[
         errors.SlotTaken,
@@ -59,15 +60,17 @@ class BookingQuery(paging.Page):
     audited=True,
 )
 async def create(call: Call, command: BookSlot) -> Answer:
-    """Book a doctor's time. A free one is confirmed at once; a priced one is held until `expires_at` for payment."""
-    if command.patient_id not in {None, call.user_id}:
-        raise errors.Forbidden("You can book for yourself only.", pointer="/patient_id")
+    """Book a doctor's time. A free one is confirmed at once; a priced one is held until `expires_at` for payment.
+
+    Support names the patient for whom it books, who then pays, moves or cancels as for any booking of theirs.
+    """
+    patient_id, role = await _for_whom(call, command)
     try:
-        booking = await start(call, command)
+        booking = await start(call, command, patient_id, role)
     except (commands.Unknown, commands.WorkflowGone):
         booking_id = call.required_operation.id
         return Answer(Pending(id=booking_id), 202, {"Location": f"/v1/bookings/{booking_id}", "Retry-After": "1"})
-    view = await seen(call, booking, Role.PATIENT, now=outcome_time(booking))
+    view = await seen(call, booking, role, now=outcome_time(booking))
     return Answer(view, 201, {"Location": f"/v1/bookings/{booking.id}"}, etag=version_tag(booking.version))
 
 
@@ -188,6 +191,22 @@ async def _changed(
         raise await _over(call, id) from None
     view = await seen(call, booking, side, now=outcome_time(booking))
     return Answer(view, etag=version_tag(booking.version))
+
+
+async def _for_whom(call: Call, command: BookSlot) -> tuple[UUID, Role]:
+    """Whose booking it is to be, and as whom the caller books it. Raises Forbidden, ValidationFailed."""
+    roles = call.principal.roles if call.principal else frozenset[Role]()
+    wanted = command.patient_id or call.user_id
+    if wanted == call.user_id and Role.PATIENT in roles:
+        return wanted, Role.PATIENT
+    if Role.SUPPORT not in roles:
+        raise errors.Forbidden("You can book for yourself only.", pointer="/patient_id")
+    async with call.services.db.connection() as db:
+        account = await accounts.find(db, wanted)
+    if account is None or Role.PATIENT not in account.roles or not account.verified or account.suspended:
+        detail = "Name a patient who has confirmed the account."
+        raise errors.ValidationFailed(faults=[errors.Fault(pointer="/patient_id", code="no_patient", detail=detail)])
+    return wanted, Role.SUPPORT
 
 
 def _moment(given: date | None, days: int = 0) -> datetime | None:

@@ -33,7 +33,9 @@ class BookSlot(Message):
     starts_at: Instant = Field(description="the beginning of a slot, with its offset")
     mode: Mode
     reason: Prose | None = Field(None, description="why the patient comes; sealed, seen by patient and doctor only")
-    patient_id: UUID | None = Field(None, description="who is to be seen; the caller when absent")
+    patient_id: UUID | None = Field(
+        None, description="who is to be seen; the caller when absent; support names the patient"
+    )
 
 
 class CancelRequest(Message):
@@ -48,17 +50,17 @@ class RescheduleRequest(Message):
     starts_at: Instant = Field(description="the beginning of another slot of the same doctor, with its offset")
 
 
-async def start(call: Call, command: BookSlot) -> Booking:
+async def start(call: Call, command: BookSlot, patient_id: UUID, role: Role) -> Booking:
     """Start `booking/<operation id>`, or join it, and wait for its first answer. Raises as `commands.outcome` does."""
     operation = call.required_operation
     claim = ClaimTime(
         booking_id=operation.id,
         doctor_id=command.doctor_id,
-        patient_id=call.user_id,
+        patient_id=patient_id,
         starts_at=command.starts_at,
         mode=command.mode,
-        reason=await _sealed(call, call.user_id, command.reason, place("bookings", operation.id, "reason")),
-        actor=call.actor,
+        reason=await _sealed(call, patient_id, command.reason, place("bookings", operation.id, "reason")),
+        actor=call.acting(call.user_id, role),
     )
     if not operation.fresh:
         return await _ask(call, claim)

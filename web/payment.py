@@ -28,6 +28,7 @@ from web import commands, paging
 from web.booking import A_PARTY, party
 from web.context import Answer, Call
 from web.parsing import header
+from web.quotas import NOTHING
 from web.routing import Feature, Idempotency
 from workflows.payment import PaymentWorkflow
 
@@ -58,6 +59,8 @@ class RefundView(Message):
     id: UUID
     status: RefundStatus
     amount: Money
+    asked_by: UUID | None = Field(default=None, description="who of support; told to support alone")
+    reason: str | None = Field(default=None, description="support's words; told to support alone")
     created_at: Instant
 
 
@@ -153,7 +156,7 @@ async def cancel_quote(call: Call, id: UUID) -> Answer:
             await audit.append(db, actor, "booking.quote", booking.id, patient_id=booking.patient_id)
         paid = await storage.paid_for(db, booking.id)
     money = Money(amount=paid, currency=booking.fee.currency)
-    quote = call.services.settings.refund_rules.quote(money, side, booking.starts_at, call.now)
+    quote = call.services.settings.refund_rules.quote(money, booking.cancelled_as(side), booking.notice_from, call.now)
     return Answer(CancelQuote(refund=quote.refund, kept=quote.kept, paid=money, as_of=call.now))
 
 
@@ -165,6 +168,7 @@ async def cancel_quote(call: Call, id: UUID) -> Answer:
     answers={200: None},
     errors=[errors.NotFound, errors.Unauthenticated],
     audited=True,
+    limit=NOTHING,  # a gateway sends all of a clinic's from one address; a signature costs less to check than a quota
 )
 async def webhook(call: Call, gateway: str) -> Answer:
     """What a gateway tells. It is kept and answered at once; what is true of it is asked of the gateway afterwards."""
@@ -242,16 +246,23 @@ async def _seen(call: Call, payment: Payment, db: storage.Connection) -> Payment
         gateway=payment.gateway,
         amount=payment.amount,
         captured=Money(amount=sum(each.amount.amount for each in captures), currency=payment.amount.currency),
-        refunds=[shown(each) for each in back],
+        refunds=[shown(each, to_support=payment.patient_id != call.user_id) for each in back],
         checkout_url=payment.checkout_url if is_open and payment.patient_id == call.user_id else None,
         expires_at=payment.expires_at,
         created_at=payment.created_at,
     )
 
 
-def shown(refund: Refund) -> RefundView:
-    """A refund as clients see it."""
-    return RefundView(id=refund.id, status=refund.status, amount=refund.amount, created_at=refund.created_at)
+def shown(refund: Refund, *, to_support: bool) -> RefundView:
+    """A refund as its patient sees it, or support."""
+    return RefundView(
+        id=refund.id,
+        status=refund.status,
+        amount=refund.amount,
+        asked_by=refund.asked_by if to_support else None,
+        reason=refund.reason if to_support else None,
+        created_at=refund.created_at,
+    )
 
 
 def _gateway(call: Call, asked: str | None) -> str:

@@ -40,10 +40,11 @@ async def refund(call: Call, id: UUID, command: RefundRequest) -> Answer:
     """Give money back. Above the clinic's limit it is `proposed` until somebody else of support approves it."""
 
     async def propose(db: Connection) -> bytes:
-        payment = await _locked(db, id)
+        payment = await _locked(call, db, id)
         charge = await _applied(db, payment)
         await _source(db, payment, command.amount)
-        alone = command.amount <= call.services.settings.refund_alone_most
+        given = await storage.given_alone(db, payment.id)
+        alone = given + command.amount <= call.services.settings.refund_alone_most
         status = RefundStatus.DUE if alone else RefundStatus.PROPOSED
         amount = Money(amount=command.amount, currency=payment.amount.currency)
         made = await storage.propose_refund(
@@ -52,7 +53,7 @@ async def refund(call: Call, id: UUID, command: RefundRequest) -> Answer:
         if alone:
             await _make_due(db, payment, made)
         await audit.append(db, call.actor, "payment.refund", payment.id, patient_id=payment.patient_id)
-        return shown(made).model_dump_json().encode()
+        return shown(made, to_support=True).model_dump_json().encode()
 
     return Answer(RefundView.model_validate_json(await idempotency.once(call, propose)), 201)
 
@@ -72,7 +73,7 @@ async def approve(call: Call, id: UUID, refund_id: UUID) -> Answer:
     """Agree to what somebody else proposed to give back."""
 
     async def agree(db: Connection) -> bytes:
-        payment = await _locked(db, id)
+        payment = await _locked(call, db, id)
         found = await storage.refund(db, refund_id)
         if found.payment_id != payment.id:
             raise errors.NotFound
@@ -83,14 +84,17 @@ async def approve(call: Call, id: UUID, refund_id: UUID) -> Answer:
         await storage.approve_refund(db, refund_id, call.user_id)
         await _make_due(db, payment, found)
         await audit.append(db, call.actor, "payment.approve_refund", payment.id, patient_id=payment.patient_id)
-        return shown(await storage.refund(db, refund_id)).model_dump_json().encode()
+        return shown(await storage.refund(db, refund_id), to_support=True).model_dump_json().encode()
 
     return Answer(RefundView.model_validate_json(await idempotency.once(call, agree)))
 
 
-async def _locked(db: Connection, payment_id: UUID) -> Payment:
-    """The payment, kept from others. Raises NotFound."""
-    return await storage.lock(db, payment_id)
+async def _locked(call: Call, db: Connection, payment_id: UUID) -> Payment:
+    """The payment, kept from others. Raises NotFound, Forbidden for the caller's own."""
+    payment = await storage.lock(db, payment_id)
+    if payment.patient_id == call.user_id:
+        raise errors.Forbidden("Somebody else is to give back what you paid.")
+    return payment
 
 
 async def _source(db: Connection, payment: Payment, amount: int) -> Account:

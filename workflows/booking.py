@@ -25,7 +25,7 @@ from workflows.policies import WRITE
 from workflows.refusals import or_refusal
 
 # A history takes 2,000 updates, and then not even a cancel. Refusals of a validator are not among them.
-MOST_MOVES = 50
+MOST_MOVES, MOST_EXTENSIONS = 50, 20
 
 
 @workflow.defn(name="Booking")
@@ -39,6 +39,7 @@ class BookingWorkflow:
         self._one_at_a_time = asyncio.Lock()
         self._moves = 0
         self._extending = 0
+        self._extensions = 0
         self._timeline: list[str] = []
 
     @workflow.run
@@ -134,6 +135,7 @@ class BookingWorkflow:
     async def extend(self, command: ExtendHold) -> Booking:
         """Hold the time for longer. The same command twice extends once. Raises the refusal."""
         self._extending += 1
+        self._extensions += 1
         try:
             await workflow.wait_condition(lambda: self._booking is not None or self._refusal is not None)
             async with self._one_at_a_time:
@@ -146,6 +148,8 @@ class BookingWorkflow:
 
     @extend.validator
     def _may_extend(self, command: ExtendHold) -> None:  # noqa: ARG002 - a validator takes what its update takes
+        if self._extensions >= MOST_EXTENSIONS:
+            raise InvalidState(f"This hold was to be extended {MOST_EXTENSIONS} times; pay for it, or cancel it.")
         if self._booking is not None:
             self._booking.check_payable(workflow.now())
 
@@ -179,6 +183,7 @@ class BookingWorkflow:
         if booking.expires_at and not await self._settled_in_time():
             await self._expire()
             await self._paid_late()
+            await workflow.wait_condition(workflow.all_handlers_finished)  # the last money may just be decided on
         if self._is(Status.CONFIRMED):
             await self._until_the_visit_is_due()
 

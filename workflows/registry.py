@@ -17,7 +17,7 @@ from workflows.verification import VerificationWorkflow
 WORKFLOWS: Mapping[str, Sequence[type]] = {
     BOOKINGS_QUEUE: (BookingWorkflow,),
     PAYMENTS_QUEUE: (PaymentWorkflow, SweepPaymentsWorkflow),
-    MAILS_QUEUE: (SendMailsWorkflow,),
+    MAILS_QUEUE: (SendMailsWorkflow, SendMailWorkflow),
     BACKGROUND_QUEUE: (
         SendMailWorkflow,  # those that were begun before mails had a queue of their own
         MaintenanceWorkflow,

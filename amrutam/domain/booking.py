@@ -87,13 +87,17 @@ class Booking(Message):
     )
     payment: PaymentRef | None = None
     money_until: Instant | None = Field(default=None, description="until when a gateway may still capture its fee")
+    refund_from: Instant | None = Field(
+        default=None, description="the time that a late move left: cancelling gives back what it would have then"
+    )
     remind_at: Instant | None = Field(default=None, description="when its patient is to be reminded next")
     version: int
     created_at: Instant
 
     def side_of(self, user_id: UUID, roles: Collection[Role]) -> Role | None:
-        """In which role somebody may see this booking, if in any."""
-        if Role.PATIENT in roles and user_id in {self.patient_id, self.booked_by}:
+        """In which role somebody may see this booking, if in any. Who booked as support sees it as support."""
+        booked = user_id == self.booked_by and Role.SUPPORT not in roles
+        if Role.PATIENT in roles and (booked or user_id == self.patient_id):
             return Role.PATIENT
         if Role.DOCTOR in roles and user_id == self.doctor_id:
             return Role.DOCTOR
@@ -110,8 +114,18 @@ class Booking(Message):
         return [*pays, *cancels, *([Action.RESCHEDULE] if role in MOVERS else [])]
 
     def is_payable(self, now: datetime) -> bool:
-        """Whether its time is held, and is to be paid for."""
-        return self.status in UNPAID and self.expires_at is not None and now < self.expires_at
+        """Whether its time is held, lies ahead, and is to be paid for."""
+        is_held = self.status in UNPAID and self.expires_at is not None and now < self.expires_at
+        return is_held and now < self.starts_at
+
+    def cancelled_as(self, role: Role) -> Role:
+        """By whom a cancellation counts as made: a patient whose doctor has given up the day is not the cause of it."""
+        return Role.DOCTOR if self.move_by else role
+
+    @property
+    def notice_from(self) -> datetime:
+        """The time from which the notice of a cancellation counts."""
+        return min(self.starts_at, self.refund_from or self.starts_at)
 
     def check_payable(self, now: datetime) -> None:
         """Raises InvalidState, HoldExpired where there is nothing to pay, or not any more."""
@@ -212,7 +226,8 @@ class HoldLimits(Message):
     def extended(self, booking: Booking, now: datetime) -> datetime:
         """When a hold that is extended now ends. Raises HoldExpired, InvalidState."""
         booking.check_payable(now)
-        until = min(now + timedelta(seconds=self.seconds), booking.created_at + timedelta(seconds=self.most_seconds))
+        longest = booking.created_at + timedelta(seconds=self.most_seconds)
+        until = min(now + timedelta(seconds=self.seconds), longest, booking.starts_at)
         if booking.expires_at is None or until <= booking.expires_at:
             raise InvalidState("This time is held for as long as it can be; pay for it, or cancel it.")
         return until

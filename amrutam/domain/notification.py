@@ -112,8 +112,8 @@ class SendMail(Message):
         """Whether what the mail says of the booking still holds. What has changed since has a mail of its own."""
         match self.template:
             case Template.BOOKING_REMINDER:  # else it is off, or for another time
-                stands = booking.status is Status.CONFIRMED and booking.starts_at == self.starts_at
-                return stands and now < booking.starts_at
+                stands = booking.status is Status.CONFIRMED and booking.move_by is None
+                return stands and booking.starts_at == self.starts_at and now < booking.starts_at
             case Template.BOOKING_CONFIRMED | Template.BOOKING_MOVED:
                 is_as_told = booking.status is Status.CONFIRMED and booking.starts_at == self.starts_at
                 return is_as_told and now < booking.ends_at

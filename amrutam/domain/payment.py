@@ -134,6 +134,7 @@ class Refund(Message):
     status: RefundStatus
     gateway_ref: str | None
     asked_by: UUID | None
+    reason: str | None = None
     created_at: Instant
 
 
@@ -172,6 +173,10 @@ class RefundRules(Message):
             refund=Money(amount=back, currency=paid.currency),
             kept=Money(amount=paid.amount - back, currency=paid.currency),
         )
+
+    def is_late(self, starts_at: datetime, now: datetime) -> bool:
+        """Whether a patient who cancelled now would not get everything back."""
+        return self._percent(starts_at - now) < 100  # noqa: PLR2004 - per cent
 
     def _percent(self, notice: timedelta) -> int:
         fitting = [rule.percent for rule in self.patient if notice >= timedelta(hours=rule.hours)]

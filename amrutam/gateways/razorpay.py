@@ -203,18 +203,22 @@ class RazorpayGateway:
     async def refund(self, charge_id: str, refund_id: UUID, amount: Money) -> Refund:
         """Give back some of a payment. What is there already is found; an idempotency key is for what is under way."""
         path = _path("payments", charge_id)
-        known = [each async for each in self._each(_Page[_Refund], f"{path}/refunds", {}) if each.is_of(refund_id)]
-        refund = known[0] if known else await self._give_back(path, refund_id, amount)
+        tried = [each async for each in self._each(_Page[_Refund], f"{path}/refunds", {}) if each.is_of(refund_id)]
+        failed = sum(_STATES[each.status] is RefundState.FAILED for each in tried)
+        known = [each for each in tried if _STATES[each.status] is not RefundState.FAILED]
+        refund = known[0] if known else await self._give_back(path, refund_id, amount, failed)
         if (refund.money, refund.payment_id) != (amount, charge_id) or not refund.is_of(refund_id):
             raise GatewayRefused(ANSWER_MISMATCH)
         return Refund(refund.id, refund.money, _STATES[refund.status])
 
-    async def _give_back(self, path: str, refund_id: UUID, amount: Money) -> _Refund:
+    async def _give_back(self, path: str, refund_id: UUID, amount: Money, failed: int) -> _Refund:
+        """Ask for it; after tries that failed under another key, as under the first one the failure is the answer."""
         # The request names no currency: a number alone could be much more money, and on its way for good.
         if (await self._ask(_Payment, self._request("GET", path))).currency != amount.currency:
             raise GatewayRefused(ANSWER_MISMATCH)
-        body = {"amount": amount.amount, "receipt": refund_id.hex, "notes": {_REFUND: refund_id.hex}}
-        once = {"X-Refund-Idempotency": refund_id.hex}
+        key = f"{refund_id.hex}-{failed}" if failed else refund_id.hex
+        body = {"amount": amount.amount, "receipt": key, "notes": {_REFUND: refund_id.hex}}
+        once = {"X-Refund-Idempotency": key}
         return await self._ask(_Refund, self._request("POST", f"{path}/refund", json=body, headers=once))
 
     def notice(self, body: bytes, headers: Mapping[str, str]) -> Notice:

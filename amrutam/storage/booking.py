@@ -17,7 +17,7 @@ _BOOKING = """
 SELECT b.id, b.status, b.doctor_id, d.full_name AS doctor_name, b.patient_id, b.booked_by, b.starts_at, b.ends_at,
        b.mode, b.reason, b.fee_amount, b.fee_currency, b.expires_at, b.confirmed_at, b.cancelled_at,
        b.cancelled_role, b.cancellation_reason, b.move_by, b.version, b.created_at, b.payment_id,
-       p.status AS payment_status, p.captures_until AS money_until
+       p.status AS payment_status, p.captures_until AS money_until, b.refund_from
 FROM bookings b JOIN doctors d ON d.id = b.doctor_id LEFT JOIN payments p ON p.id = b.payment_id"""
 
 
@@ -128,13 +128,15 @@ async def call_off(db: Connection, command: CallOff) -> None:
     await _cancel(db, command.booking_id, command.actor.id, command.actor.role, None)
 
 
-async def move(db: Connection, booking_id: UUID, starts_at: datetime, ends_at: datetime) -> None:
+async def move(
+    db: Connection, booking_id: UUID, starts_at: datetime, ends_at: datetime, refund_from: datetime | None
+) -> None:
     """The booking is for another time, and nobody is asked to move it any more."""
     await db.execute(
-        """UPDATE bookings SET starts_at = $2, ends_at = $3, move_by = NULL, move_for = NULL, reminded_at = NULL,
-                  version = version + 1, updated_at = now()
+        """UPDATE bookings SET starts_at = $2, ends_at = $3, refund_from = $4, move_by = NULL, move_for = NULL,
+                  reminded_at = NULL, version = version + 1, updated_at = now()
            WHERE id = $1""",
-        booking_id, starts_at, ends_at,
+        booking_id, starts_at, ends_at, refund_from,
     )  # fmt: skip
 
 
@@ -263,6 +265,7 @@ def booking_of(row: Row) -> Booking:
         move_by=row["move_by"],
         payment=PaymentRef(id=row["payment_id"], status=row["payment_status"]) if row["payment_id"] else None,
         money_until=row["money_until"],
+        refund_from=row["refund_from"],
         version=row["version"],
         created_at=row["created_at"],
     )

@@ -7,6 +7,7 @@ from uuid import UUID
 from amrutam.domain.common import Money
 from amrutam.domain.errors import NotFound
 from amrutam.domain.payment import (
+    Account,
     AskPayment,
     Cause,
     Charge,
@@ -32,7 +33,7 @@ SELECT id, booking_id, patient_id, gateway, status, amount, currency, return_url
 FROM payments"""
 _CHARGE = "SELECT gateway, id, payment_id, amount, currency, captured_at, decision FROM charges"
 _REFUND = """
-SELECT id, payment_id, gateway, charge_id, cause, amount, currency, status, gateway_ref, asked_by, created_at
+SELECT id, payment_id, gateway, charge_id, cause, amount, currency, status, gateway_ref, asked_by, reason, created_at
 FROM refunds"""
 
 
@@ -275,12 +276,28 @@ async def charges_within(db: Connection, gateway: str, since: datetime, until: d
 
 
 async def paid_for(db: Connection, booking_id: UUID) -> int:
-    """What was captured for a booking and pays for it, in minor units."""
+    """What pays for a booking now, in minor units: less than was captured where support gave some back."""
+    rows = await db.fetch("SELECT id FROM payments WHERE booking_id = $1", booking_id)
+    return sum([await ledger.balance(db, row["id"], Account.VISIT) for row in rows])
+
+
+async def given_alone(db: Connection, payment_id: UUID) -> int:
+    """What support gave back of a payment with nobody agreeing, in minor units."""
     return await db.fetchval(
-        """SELECT COALESCE(sum(c.amount), 0)::bigint FROM payments p JOIN charges c ON c.payment_id = p.id
-           WHERE p.booking_id = $1 AND c.decision = 'applied'""",
-        booking_id,
+        """SELECT COALESCE(sum(amount), 0)::bigint FROM refunds
+           WHERE payment_id = $1 AND asked_by IS NOT NULL AND approved_by IS NULL AND status <> 'proposed'""",
+        payment_id,
     )
+
+
+async def forget_webhooks_before(db: Connection, moment: datetime, limit: int) -> int:
+    """Remove up to `limit` of what gateways told before then; returns how many."""
+    gone = await db.fetch(
+        """DELETE FROM webhooks WHERE (gateway, event_id) IN
+           (SELECT gateway, event_id FROM webhooks WHERE received_at < $1 LIMIT $2) RETURNING 1""",
+        moment, limit,
+    )  # fmt: skip
+    return len(gone)
 
 
 async def exist(db: Connection, payment_ids: Sequence[UUID]) -> set[UUID]:

@@ -138,6 +138,7 @@ def test_a_visit_that_has_begun_is_said_to_be_the_reason() -> None:
     [
         (PATIENT, {Role.PATIENT}, Role.PATIENT),
         (PARENT, {Role.PATIENT}, Role.PATIENT),
+        (PARENT, {Role.PATIENT, Role.SUPPORT}, Role.SUPPORT),
         (STRANGER, {Role.PATIENT}, None),
         (DOCTOR, {Role.DOCTOR}, Role.DOCTOR),
         (STRANGER, {Role.DOCTOR}, None),

@@ -10,13 +10,15 @@ from redis.asyncio import Redis
 
 from amrutam.crypto import Keyring
 from amrutam.domain.audit import Actor
+from amrutam.domain.availability import Availability
 from amrutam.domain.booking import Booking, Status
 from amrutam.domain.common import Money, Role
 from amrutam.domain.payment import AskPayment, Charge, PaymentStatus
 from amrutam.ids import new_id
+from amrutam.storage import availability
 from amrutam.storage import payment as payments
 from amrutam.storage.pool import Database
-from tests.people import People, Person
+from tests.people import EVERY_HOUR, People, Person
 from tests.storage.desk import Desk
 
 FEE = Money(amount=50_000, currency="INR")
@@ -63,6 +65,17 @@ class Till:
             past = datetime.now(UTC) - timedelta(seconds=1)
             await db.execute("UPDATE claims SET expires_at = $2 WHERE booking_id = $1", booking.id, past)
             await db.execute("UPDATE bookings SET expires_at = $2 WHERE id = $1", booking.id, past)
+
+    async def begin(self, booking: Booking) -> None:
+        """The visit's time comes."""
+        async with self._owner.transaction() as db:
+            await db.execute("UPDATE bookings SET starts_at = now() WHERE id = $1", booking.id)
+
+    async def change_slots(self, minutes: int) -> None:
+        """The doctor's slots are of another length from now on."""
+        async with self._owner.transaction() as db:
+            hours = Availability.model_validate({**EVERY_HOUR, "slot_minutes": minutes})
+            await availability.replace(db, self._doctor.id, hours)
 
     async def settle(self, booking: Booking) -> Booking:
         """As the booking's workflow does it, twice: a signal may come twice."""
@@ -129,6 +142,23 @@ async def test_money_after_the_hold_goes_back_where_somebody_else_has_the_time(t
     second = await till.capture(other)
     assert (await till.settle(other)).status is Status.CONFIRMED
     assert await till.causes(second) == []
+
+
+async def test_money_that_comes_when_the_visit_has_begun_goes_back(till: Till) -> None:
+    booking = await till.book()
+    payment_id = await till.capture(booking)
+    await till.begin(booking)
+    assert (await till.settle(booking)).status is Status.HELD
+    assert await till.causes(payment_id) == ["late"]
+
+
+async def test_a_time_whose_length_has_changed_meanwhile_is_not_taken_again(till: Till) -> None:
+    booking = await till.book()
+    payment_id = await till.capture(booking)
+    await till.run_out(booking)
+    await till.change_slots(30)
+    assert (await till.settle(booking)).status is Status.HELD
+    assert await till.causes(payment_id) == ["late"]
 
 
 async def test_who_pays_twice_gets_the_second_back(till: Till) -> None:

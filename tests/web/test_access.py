@@ -58,7 +58,7 @@ RULES: dict[str, set[Role]] = {
     "POST /v1/doctors/me/documents": {Role.DOCTOR},
     "DELETE /v1/doctors/me/documents/{id}": {Role.DOCTOR},
     "GET /v1/admin/documents/{id}": {Role.ADMIN},
-    "POST /v1/bookings": {Role.PATIENT},
+    "POST /v1/bookings": {Role.PATIENT, Role.SUPPORT},
     "GET /v1/bookings": {Role.PATIENT, Role.DOCTOR},
     "GET /v1/bookings/{id}": {Role.PATIENT, Role.DOCTOR, Role.SUPPORT},
     "GET /v1/bookings/{id}/receipt.pdf": {Role.PATIENT},

@@ -61,9 +61,11 @@ async def _guess(machine: httpx.AsyncClient, email: str, times: int) -> list[int
 
 async def _close_to_strangers(machine: Machine, email: str) -> None:
     """Guess from as many networks as it takes."""
-    for _ in range(ACCOUNT.allowance // HERE.allowance + 2):
+    for _ in range(4 * ACCOUNT.allowance // HERE.allowance):  # on a slow machine some of it is back meanwhile
         await _guess(machine(), email, HERE.allowance)
-    assert (await log_in(machine(), email, "wrong")).status_code == 429
+        if (await log_in(machine(), email, "wrong")).status_code == 429:
+            return
+    pytest.fail("strangers may guess on and on")
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["an account", "nobody's address"])

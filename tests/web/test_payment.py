@@ -157,6 +157,45 @@ async def test_a_late_cancellation_keeps_what_the_rules_say_and_a_doctors_keeps_
     assert await _accounts(owner, payment["id"]) == {"gateway": FEE // 2, "kept": -FEE // 2}
 
 
+async def test_a_late_move_keeps_the_late_rule_and_a_day_that_the_doctor_gave_up_costs_nothing(
+    api: httpx.AsyncClient, environment: Mapping[str, str], patient: Person, doctor: Person, owner: Database
+) -> None:
+    booking = await confirmed(api, environment, patient, doctor)
+    path, later = f"/v1/bookings/{booking['id']}", (await free_times(api, doctor, days_ahead=6))[3]
+    async with owner.connection() as connection:  # in three hours
+        soon = datetime.now(UTC) + timedelta(hours=3)
+        await connection.execute("UPDATE bookings SET starts_at = $2 WHERE id = $1::uuid", booking["id"], soon)
+    moved = await api.post(f"{path}/reschedule", json={"starts_at": later}, headers=patient.writing())
+    assert moved.status_code == 200, moved.text
+    quote = (await api.get(f"{path}/cancel-quote", headers=patient.headers)).json()
+    assert (quote["refund"]["amount"], quote["kept"]["amount"]) == (FEE // 2, FEE // 2)
+    async with owner.connection() as connection:
+        await connection.execute(
+            "UPDATE bookings SET move_by = now() + interval '1 day' WHERE id = $1::uuid", booking["id"]
+        )
+    quote = (await api.get(f"{path}/cancel-quote", headers=patient.headers)).json()
+    assert (quote["refund"]["amount"], quote["kept"]["amount"]) == (FEE, 0)
+    assert (await api.post(f"{path}/cancel", json={}, headers=patient.writing())).status_code == 200
+    payment = await payment_reaches(api, patient, booking["payment"]["id"], "refunded")
+    assert [each["amount"]["amount"] for each in payment["refunds"]] == [FEE]
+
+
+async def test_the_checkout_of_a_booking_that_is_cancelled_is_closed(
+    api: httpx.AsyncClient, patient: Person, doctor: Person, db: Database
+) -> None:
+    booking = await held(api, patient, doctor)
+    checkout = (await pay(api, patient, booking["id"])).json()
+    await api.post(f"/v1/bookings/{booking['id']}/cancel", json={}, headers=patient.writing())
+
+    async def closed() -> bool:
+        async with db.connection() as connection:
+            return await connection.fetchval(
+                "SELECT closed_at IS NOT NULL FROM payments WHERE id = $1::uuid", checkout["payment_id"]
+            )
+
+    assert await until(closed)
+
+
 async def test_money_that_comes_when_the_visit_is_cancelled_goes_back(
     api: httpx.AsyncClient, environment: Mapping[str, str], patient: Person, doctor: Person, db: Database
 ) -> None:

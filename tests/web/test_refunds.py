@@ -71,6 +71,16 @@ async def test_more_needs_somebody_else_who_agrees(
     assert [each["amount"]["amount"] for each in payment["refunds"]] == [FEE]
 
 
+async def test_what_needs_a_second_person_is_not_given_back_in_pieces(
+    api: httpx.AsyncClient, patient: Person, paid: dict[str, Any], colleagues: tuple[Person, Person]
+) -> None:
+    answers = [(await _refund(api, colleagues[0], paid, LITTLE)).json() for _ in range(3)]
+    assert [answer["status"] for answer in answers] == ["due", "due", "proposed"]
+    assert answers[2]["reason"] == "The connection was bad."
+    seen = (await api.get(f"/v1/payments/{paid['payment']['id']}", headers=patient.headers)).json()
+    assert {each["reason"] for each in seen["refunds"]} == {None}
+
+
 async def test_no_more_goes_back_than_there_is_whoever_asks_and_a_cancellation_counts(
     api: httpx.AsyncClient, patient: Person, paid: dict[str, Any], colleagues: tuple[Person, Person]
 ) -> None:
