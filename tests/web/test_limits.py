@@ -153,6 +153,7 @@ async def test_health_is_asked_as_often_as_one_likes(strict: httpx.AsyncClient, 
     assert {name(route) for route in ROUTES if route.limit == NOTHING} == {
         "GET /health/live",
         "GET /health/ready",
+        "POST /v1/payments/webhooks/{gateway}",  # all of a gateway's come from one address, each with its signature
     }
 
 

@@ -101,6 +101,7 @@ async def test_what_is_past_its_lifetime_is_removed_and_the_rest_is_kept(
     past, fresh = new_id(), new_id()
     logged_out, kept_out = new_id(), new_id()
     claims = timedelta(hours=settings.keep_claims_hours)
+    webhooks = timedelta(days=settings.keep_webhooks_days)
     records, sessions = timedelta(days=settings.keep_operations_days), timedelta(days=settings.keep_sessions_days)
     async with db.transaction() as connection:
         await _claim(connection, now - claims - HOUR, past)
@@ -114,6 +115,11 @@ async def test_what_is_past_its_lifetime_is_removed_and_the_rest_is_kept(
         for insert in (_link, _reset, _change, _challenge):
             await insert(connection, user, now - sessions - HOUR, past)
             await insert(connection, user, now - sessions + HOUR, fresh)
+        for told, event_id in ((now - webhooks - HOUR, past), (now - webhooks + HOUR, fresh)):
+            await connection.execute(
+                "INSERT INTO webhooks (gateway, event_id, body, received_at) VALUES ('sandbox', $1, '', $2)",
+                str(event_id), told,
+            )  # fmt: skip
         await _invitation(connection, now - sessions - HOUR, past)
         await _invitation(connection, now - sessions + HOUR, fresh)
 
@@ -121,6 +127,11 @@ async def test_what_is_past_its_lifetime_is_removed_and_the_rest_is_kept(
 
     assert await _left(db, "claims", "booking_id", [past, fresh]) == {fresh}
     assert await _left(db, "operations", "operation_id", [past, fresh]) == {fresh}
+    async with db.connection() as connection:
+        told = await connection.fetch(
+            "SELECT event_id FROM webhooks WHERE event_id = ANY ($1)", [str(past), str(fresh)]
+        )
+    assert [row["event_id"] for row in told] == [str(fresh)]
     assert await _left(db, "sessions", "id", [past, fresh, logged_out, kept_out]) == {fresh, kept_out}
     assert await _left(db, "refresh_tokens", "session_id", [past, fresh, logged_out]) == {fresh}
     for table in ("email_tokens", "password_resets", "email_changes", "invitations", "factor_challenges"):
@@ -128,6 +139,7 @@ async def test_what_is_past_its_lifetime_is_removed_and_the_rest_is_kept(
     assert set(done.removed) == {
         "claims",
         "operations",
+        "webhooks",
         "sessions",
         "known_devices",
         "factor_challenges",
