@@ -135,7 +135,7 @@ async def list_own(call: Call, query: BookingQuery) -> Answer:
 )
 async def cancel(call: Call, id: UUID, command: CancelRequest) -> Answer:
     """Give the time back; it can be booked again at once."""
-    return await _changed(call, id, CANCELLERS, lambda booking, side: give_back(call, booking, side, command))
+    return await changed(call, id, CANCELLERS, lambda booking, side: give_back(call, booking, side, command))
 
 
 @bookings.route(
@@ -164,7 +164,7 @@ async def reschedule(call: Call, id: UUID, command: RescheduleRequest) -> Answer
     It is moved or stays where it is: the old time is given up only together with the new one being yours. A hold ends
     when it would have ended.
     """
-    return await _changed(call, id, MOVERS, lambda booking, side: move(call, booking, side, command))
+    return await changed(call, id, MOVERS, lambda booking, side: move(call, booking, side, command))
 
 
 async def party(call: Call, id: UUID) -> tuple[Booking, Role]:
@@ -176,7 +176,7 @@ async def party(call: Call, id: UUID) -> tuple[Booking, Role]:
     return booking, _side(call, booking)
 
 
-async def _changed(
+async def changed(
     call: Call, id: UUID, sides: Collection[Role], change: Callable[[Booking, Role], Awaitable[Booking]]
 ) -> Answer:
     """The booking as its workflow has changed it, for those who stand on one of these sides of it."""

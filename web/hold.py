@@ -6,9 +6,9 @@ from amrutam.domain import errors
 from amrutam.domain.booking import PAYERS, Booking, ExtendHold
 from amrutam.domain.common import Role
 from web import commands
-from web.booking import A_PARTY, party
-from web.booking_views import BookingAnswer, outcome_time, seen
-from web.context import Answer, Call, version_tag
+from web.booking import A_PARTY, changed
+from web.booking_views import BookingAnswer
+from web.context import Answer, Call
 from web.routing import Feature, Idempotency
 from workflows.booking import BookingWorkflow
 
@@ -33,21 +33,19 @@ holds = Feature("holds")
 )
 async def extend(call: Call, id: UUID) -> Answer:
     """Hold the time for as long again from now on; in all for half an hour, or as long as the clinic has set."""
-    booking, side = await party(call, id)
-    if side not in PAYERS:
-        raise errors.Forbidden
+    return await changed(call, id, PAYERS, lambda booking, side: _extended(call, booking, side))
+
+
+async def _extended(call: Call, booking: Booking, side: Role) -> Booking:
+    """Ask the booking's workflow for it. Raises as `commands.outcome` does, HoldExpired where that has ended."""
     if call.required_operation.fresh:
         booking.check_payable(call.now)
     command = ExtendHold(
         operation_id=call.required_operation.id,
-        booking_id=id,
+        booking_id=booking.id,
         actor=await commands.carried(call, side, booking.patient_id),
     )
     try:
-        held = await commands.update(call, Booking, f"booking/{id}", BookingWorkflow.extend, command)
-    except commands.Unknown:
-        raise errors.OperationInProgress from None
+        return await commands.update(call, Booking, f"booking/{booking.id}", BookingWorkflow.extend, command)
     except commands.WorkflowGone:
         raise errors.HoldExpired from None
-    view = await seen(call, held, side, now=outcome_time(held))
-    return Answer(view, etag=version_tag(held.version))

@@ -19,6 +19,7 @@ from amrutam.domain.payment import (
     Refund,
     RefundStatus,
 )
+from amrutam.domain.receipt import written
 from amrutam.gateways.payments import NotSigned
 from amrutam.storage import audit, events
 from amrutam.storage import payment as storage
@@ -129,7 +130,7 @@ async def _checkout(call: Call, booking: Booking, ask: AskPayment) -> CheckoutAn
         Pursue(payment_id=ask.payment_id, ask=ask.model_copy(update={"actor": actor})),
         f"payment/{ask.payment_id}",
         PAYMENTS_QUEUE,
-        f"{booking.fee.amount / 100:.2f} {booking.fee.currency} by {ask.gateway}",
+        f"{written(booking.fee.amount, booking.fee.currency)} by {ask.gateway}",
     )
     try:
         return await commands.start(call, CheckoutAnswer, start, PaymentWorkflow.checkout)

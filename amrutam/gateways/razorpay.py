@@ -3,12 +3,10 @@
 A payment carries the `notes` of its link. Ours hold our id and nothing else: Razorpay learns of no patient from us.
 """
 
-import asyncio
 import hmac
 import json
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Any, Generic, Literal, TypeVar, cast
@@ -19,8 +17,8 @@ import httpx
 from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, ValidationError
 
 from amrutam.domain.common import Money
+from amrutam.gateways.bounded import answer_of
 from amrutam.gateways.payments import (
-    MOST_BYTES,
     TIMEOUT_SECONDS,
     Charge,
     Checkout,
@@ -261,24 +259,10 @@ class RazorpayGateway:
     async def _try(self, kind: type[_M], request: httpx.Request) -> _M | _Error:
         """The answer, or why there is none for good. Raises GatewayAway."""
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                status, content = await self._send(request)
+            status, content = await answer_of(self._client, request, _NOT_FOR_GOOD)
             return (kind if httpx.codes.is_success(status) else _Error).model_validate_json(content)
-        except (httpx.HTTPError, TimeoutError) as error:
-            raise GatewayAway(type(error).__name__) from None
         except ValidationError:
             raise GatewayAway("an answer that cannot be read") from None
-
-    async def _send(self, request: httpx.Request) -> tuple[int, bytes]:
-        async with aclosing(await self._client.send(request, stream=True)) as answer:
-            status, content = answer.status_code, bytearray()
-            if status in _NOT_FOR_GOOD or not (httpx.codes.is_success(status) or httpx.codes.is_client_error(status)):
-                raise GatewayAway(f"status {status}")
-            async for part in answer.aiter_raw():
-                content += part
-                if len(content) > MOST_BYTES:
-                    raise GatewayAway(f"an answer larger than {MOST_BYTES} bytes")
-            return status, bytes(content)
 
 
 def _path(kind: str, id: str) -> str:

@@ -1,10 +1,8 @@
 """The payment sandbox (`python -m sandbox`), which takes no money: the gateway of a demo and of the tests."""
 
-import asyncio
 import hashlib
 import hmac
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -14,8 +12,8 @@ import httpx
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from amrutam.domain.common import Money
+from amrutam.gateways.bounded import answer_of
 from amrutam.gateways.payments import (
-    MOST_BYTES,
     TIMEOUT_SECONDS,
     Charge,
     Checkout,
@@ -164,27 +162,14 @@ class SandboxGateway:
         self, kind: type[_W], method: str, path: str, *, json: Any = None, params: Mapping[str, str] | None = None
     ) -> _W:
         """The answer. Raises GatewayRefused, GatewayAway."""
+        request = self._client.build_request(method, path, json=json, params=params)
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                status, content = await self._send(self._client.build_request(method, path, json=json, params=params))
+            status, content = await answer_of(self._client, request, _NOT_FOR_GOOD)
             if httpx.codes.is_success(status):
                 return kind.model_validate_json(content)
             raise GatewayRefused(_Error.model_validate_json(content).code)
-        except (httpx.HTTPError, TimeoutError) as error:
-            raise GatewayAway(type(error).__name__) from None
         except ValidationError:
             raise GatewayAway("an answer that cannot be read") from None
-
-    async def _send(self, request: httpx.Request) -> tuple[int, bytes]:
-        async with aclosing(await self._client.send(request, stream=True)) as answer:
-            status, content = answer.status_code, bytearray()
-            if status in _NOT_FOR_GOOD or not (httpx.codes.is_success(status) or httpx.codes.is_client_error(status)):
-                raise GatewayAway(f"status {status}")
-            async for part in answer.aiter_raw():
-                content += part
-                if len(content) > MOST_BYTES:
-                    raise GatewayAway(f"an answer larger than {MOST_BYTES} bytes")
-            return status, bytes(content)
 
 
 def _quoted(id: str) -> str:
